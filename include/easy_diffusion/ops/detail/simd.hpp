@@ -1,0 +1,112 @@
+/// \file
+/// `Pack<T>`: the widest vector of T that this unit's instruction set has, from xsimd; a single number where
+/// xsimd has none. Only what the kernels use.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+// g++ 12 takes the "undefined" operand inside its own AVX-512 intrinsics for a mistake of ours.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <xsimd/xsimd.hpp>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+#include "easy_diffusion/ops/detail/isa.hpp"
+
+namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
+
+#if !defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)
+
+template <class T>
+struct Pack {
+  using Batch = xsimd::batch<T>;
+  static constexpr std::int64_t lanes = static_cast<std::int64_t>(Batch::size);
+  Batch v;
+
+  Pack() = default;
+  explicit Pack(T x) : v(x) {}
+  explicit Pack(Batch x) : v(x) {}
+  static Pack load(const T* p) { return Pack(Batch::load_unaligned(p)); }
+  void store(T* p) const { v.store_unaligned(p); }
+
+  friend Pack operator+(Pack a, Pack b) { return Pack(a.v + b.v); }
+  friend Pack operator-(Pack a, Pack b) { return Pack(a.v - b.v); }
+  friend Pack operator*(Pack a, Pack b) { return Pack(a.v * b.v); }
+  friend Pack operator/(Pack a, Pack b) { return Pack(a.v / b.v); }
+  friend Pack fma(Pack a, Pack b, Pack c) { return Pack(xsimd::fma(a.v, b.v, c.v)); }
+  friend Pack exp(Pack a) { return Pack(xsimd::exp(a.v)); }
+  friend Pack sqrt(Pack a) { return Pack(xsimd::sqrt(a.v)); }
+};
+
+#else
+
+template <class T>
+struct Pack {
+  static constexpr std::int64_t lanes = 1;
+  T v;
+
+  Pack() = default;
+  explicit Pack(T x) : v(x) {}
+  static Pack load(const T* p) { return Pack(*p); }
+  void store(T* p) const { *p = v; }
+
+  friend Pack operator+(Pack a, Pack b) { return Pack(a.v + b.v); }
+  friend Pack operator-(Pack a, Pack b) { return Pack(a.v - b.v); }
+  friend Pack operator*(Pack a, Pack b) { return Pack(a.v * b.v); }
+  friend Pack operator/(Pack a, Pack b) { return Pack(a.v / b.v); }
+  friend Pack fma(Pack a, Pack b, Pack c) { return Pack(a.v * b.v + c.v); }
+  friend Pack exp(Pack a) { return Pack(std::exp(a.v)); }
+  friend Pack sqrt(Pack a) { return Pack(std::sqrt(a.v)); }
+};
+
+#endif
+
+/// Vector registers the instruction set has; decides the size of register tiles.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int vector_registers = 32;
+#else
+inline constexpr int vector_registers = 16;
+#endif
+
+/// Loads `count` < lanes elements, zero in the rest.
+template <class T>
+inline Pack<T> load_partial(const T* p, std::int64_t count) {
+  T buffer[Pack<T>::lanes] = {};
+  for (std::int64_t i = 0; i < count; ++i) buffer[i] = p[i];
+  return Pack<T>::load(buffer);
+}
+
+template <class T>
+inline void store_partial(Pack<T> x, T* p, std::int64_t count) {
+  T buffer[Pack<T>::lanes];
+  x.store(buffer);
+  for (std::int64_t i = 0; i < count; ++i) p[i] = buffer[i];
+}
+
+/// out[i] = f(in[i]...), the tail through the same vector code: an element's bits do not depend on its place.
+template <class T, class F, class... In>
+inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) f(Pack<T>::load(in + i)...).store(out + i);
+  if (i < n) store_partial(f(load_partial(in + i, n - i)...), out + i, n - i);
+}
+
+/// Sum of the lanes in their order.
+template <class T>
+inline T sum_lanes(Pack<T> x) {
+  T buffer[Pack<T>::lanes];
+  x.store(buffer);
+  T sum = buffer[0];
+  for (std::int64_t i = 1; i < Pack<T>::lanes; ++i) sum += buffer[i];
+  return sum;
+}
+
+}  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

@@ -1,0 +1,92 @@
+/// \file
+/// Time grids: steps are counted in integers, and times are computed from the index, never summed up.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/sde/concepts.hpp"
+
+namespace easy_diffusion::sde {
+
+namespace detail {
+inline std::string shown(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.9g", value);
+  return text;
+}
+}  // namespace detail
+
+/// Times t_0, ..., t_N, strictly rising or strictly falling; time that falls is how a reverse-time equation runs.
+/// The first and the last are exactly those asked for.
+class TimeGrid {
+ public:
+  /// N steps of equal length. t_i = start + i (end - start) / N.
+  /// \throw ValueError for steps < 1, start == end, a bound that is not finite, or steps too short for a double
+  [[nodiscard]] static TimeGrid uniform(double start, double end, std::int64_t steps) {
+    if (steps < 1) throw ValueError("time grid: steps: expected at least 1, got " + std::to_string(steps));
+    if (!std::isfinite(start) || !std::isfinite(end))
+      throw ValueError("time grid: expected finite bounds, got " + detail::shown(start) + " and " +
+                       detail::shown(end));
+    const double dt = (end - start) / static_cast<double>(steps);
+    if (start == end || !std::isfinite(dt) || start + dt == start || end - dt == end)
+      throw ValueError("time grid: dt is zero: " + std::to_string(steps) + " steps from " + detail::shown(start) +
+                       " to " + detail::shown(end));
+    return TimeGrid(start, end, steps, {});
+  }
+
+  /// The given times.
+  /// \throw ValueError for fewer than two, one that is not finite, or where they are not strictly monotone, naming
+  ///        the index
+  [[nodiscard]] static TimeGrid from_times(std::vector<double> times) {
+    if (times.size() < 2)
+      throw ValueError("time grid: expected at least two times, got " + std::to_string(times.size()));
+    for (std::size_t i = 0; i < times.size(); ++i) {
+      if (!std::isfinite(times[i]))
+        throw ValueError("time grid: time " + std::to_string(i) + " is not finite");
+      if (i > 0 && times[i] == times[i - 1])
+        throw ValueError("time grid: dt is zero: times " + std::to_string(i - 1) + " and " + std::to_string(i) +
+                         " are both " + detail::shown(times[i]));
+      if (i > 0 && (times[i] > times[i - 1]) != (times[1] > times[0]))
+        throw ValueError("time grid: not monotone: time " + std::to_string(i) + " is " + detail::shown(times[i]) +
+                         " after " + detail::shown(times[i - 1]));
+    }
+    const double start = times.front();
+    const double end = times.back();
+    const auto steps = static_cast<std::int64_t>(times.size()) - 1;
+    return TimeGrid(start, end, steps, std::move(times));
+  }
+
+  [[nodiscard]] std::int64_t steps() const noexcept { return steps_; }
+  [[nodiscard]] double start() const noexcept { return start_; }
+  [[nodiscard]] double end() const noexcept { return end_; }
+
+  /// t_i. \pre 0 <= i <= steps()
+  [[nodiscard]] double time(std::int64_t i) const noexcept {
+    if (!times_.empty()) return times_[static_cast<std::size_t>(i)];
+    if (i == steps_) return end_;
+    return start_ + (end_ - start_) * (static_cast<double>(i) / static_cast<double>(steps_));
+  }
+
+  /// Step i, from t_i to t_(i+1); on a uniform grid all dt are the same number. \pre 0 <= i < steps()
+  [[nodiscard]] Step step(std::int64_t i) const noexcept {
+    const double t = time(i);
+    return {i, t, times_.empty() ? (end_ - start_) / static_cast<double>(steps_) : time(i + 1) - t};
+  }
+
+ private:
+  TimeGrid(double start, double end, std::int64_t steps, std::vector<double> times)
+      : start_(start), end_(end), steps_(steps), times_(std::move(times)) {}
+
+  double start_, end_;
+  std::int64_t steps_;
+  std::vector<double> times_;  // empty where the grid is uniform
+};
+
+}  // namespace easy_diffusion::sde

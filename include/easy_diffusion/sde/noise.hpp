@@ -1,0 +1,146 @@
+/// \file
+/// Sources of Brownian increments whose bits depend on an address only: on no thread, batch or order of asking.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/core/random.hpp"
+#include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/state.hpp"
+
+namespace easy_diffusion::sde {
+
+namespace detail {
+
+/// Deviates of one type, asked for in rising order of their number, made a few at a time.
+template <class T>
+class NormalReader {
+ public:
+  T operator()(const NoiseAddress& address, std::uint64_t i) {
+    if (i < begin_ || i >= end_) {
+      begin_ = i - i % count;
+      end_ = begin_ + count;
+      fill_normal(std::span<T>(buffer_, count), address, begin_);
+    }
+    return buffer_[i - begin_];
+  }
+
+ private:
+  static constexpr std::uint64_t count = 16;
+  T buffer_[count];
+  std::uint64_t begin_ = 0;
+  std::uint64_t end_ = 0;
+};
+
+template <class T>
+void fill_scaled(T* out, std::int64_t first, std::int64_t last, T scale, const NoiseAddress& address,
+                 std::uint64_t first_element) {
+  // Short enough that a piece is still in the first cache when it is scaled.
+  constexpr std::int64_t piece = 2048;
+  for (std::int64_t i = first; i < last; i += piece) {
+    const std::int64_t n = piece < last - i ? piece : last - i;
+    fill_normal(std::span<T>(out + i, static_cast<std::size_t>(n)), address,
+                first_element + static_cast<std::uint64_t>(i));
+    for (std::int64_t j = i; j < i + n; ++j) out[j] *= scale;
+  }
+}
+
+}  // namespace detail
+
+/// x_i = standard_deviation * deviate number `first_element + i` of that address, for the elements in their order:
+/// a starting state. Float elements take float deviates, double ones double deviates.
+template <State S>
+void draw_normal(S& x, double standard_deviation, const NoiseAddress& address, std::uint64_t first_element = 0) {
+  if constexpr (std::floating_point<S>) {
+    x = static_cast<S>(standard_deviation) * normal<S>(address, first_element);
+  } else if constexpr (detail::Contiguous<S>) {
+    using T = scalar_t<S>;
+    T* const data = x.data();
+    const auto n = static_cast<std::int64_t>(x.size());
+    const T scale = static_cast<T>(standard_deviation);
+    if (n > detail::parallel_grain) {
+      parallel_for(0, n, detail::parallel_grain, [&](std::int64_t first, std::int64_t last) {
+        detail::fill_scaled(data, first, last, scale, address, first_element);
+      });
+    } else {
+      detail::fill_scaled(data, 0, n, scale, address, first_element);
+    }
+  } else {
+    detail::NormalReader<float> floats;
+    detail::NormalReader<double> doubles;
+    std::uint64_t i = first_element;
+    for_each_element(
+        [&](auto& e) {
+          using T = std::remove_reference_t<decltype(e)>;
+          if constexpr (std::is_same_v<T, float>) {
+            e = static_cast<T>(standard_deviation) * floats(address, i++);
+          } else {
+            e = static_cast<T>(standard_deviation * doubles(address, i++));
+          }
+        },
+        x);
+  }
+}
+
+/// Independent Brownian motions, one for every element: increment number (step, element) is a pure function of the
+/// seed. Where a batch is split, each part sets `first_element` to the number of elements before it
+/// (sample * elements a sample) and gets the increments that the whole batch would give it.
+/// Step indices must be below 2^32.
+struct BrownianNoise {
+  std::uint64_t seed = 0;
+  std::uint64_t first_element = 0;
+  std::uint32_t stream = streams::brownian;
+  std::uint32_t space_time_stream = streams::space_time;  ///< of the second deviate, for dZ
+
+  /// dW = sqrt(abs(dt)) * deviate
+  /// \throw ValueError for a step index outside [0, 2^32)
+  template <State S>
+  void increment(const Step& step, S& dw) const {
+    draw_normal(dw, std::sqrt(std::abs(step.dt)), address(stream, step), first_element);
+  }
+
+  /// dW as above, the same bits, and dZ = dt/2 (dW + sqrt(abs(dt)/3) * second deviate).
+  template <State S>
+  void increment(const Step& step, S& dw, S& dz) const {
+    increment(step, dw);
+    draw_normal(dz, std::sqrt(std::abs(step.dt) / 3), address(space_time_stream, step), first_element);
+    update_elements(
+        [half = 0.5 * step.dt](auto& z, const auto& w) {
+          z = static_cast<std::remove_reference_t<decltype(z)>>(half) * (w + z);
+        },
+        dz, dw);
+  }
+
+ private:
+  [[nodiscard]] NoiseAddress address(std::uint32_t which, const Step& step) const {
+    if (step.index < 0 || step.index > 0xFFFFFFFF)
+      throw ValueError("Brownian noise: expected a step index in [0, 2^32), got " + std::to_string(step.index));
+    return {seed, which, static_cast<std::uint32_t>(step.index)};
+  }
+};
+
+/// All increments are zero. A step with it is the step's mean, wherever the noise enters linearly.
+struct NoNoise {
+  template <State S>
+  void increment(const Step&, S& dw) const {
+    fill(dw, 0);
+  }
+  template <State S>
+  void increment(const Step&, S& dw, S& dz) const {
+    fill(dw, 0);
+    fill(dz, 0);
+  }
+};
+
+/// Steppers leave out what is multiplied by zero.
+template <class Noise>
+inline constexpr bool is_no_noise = std::is_same_v<std::remove_cvref_t<Noise>, NoNoise>;
+
+}  // namespace easy_diffusion::sde

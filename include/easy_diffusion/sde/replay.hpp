@@ -1,0 +1,99 @@
+/// \file
+/// Noise from increments at hand: to replay a path, and to walk one path at several step sizes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/state.hpp"
+
+namespace easy_diffusion::sde {
+
+/// Increments from a list; number i belongs to step i, whatever its dt.
+template <State S>
+class GivenIncrements {
+ public:
+  /// \param dw increments, one a step
+  /// \param dz space-time integrals, as many, or none where no stepper asks for them
+  /// \throw ShapeError where dz has another length than dw
+  explicit GivenIncrements(std::vector<S> dw, std::vector<S> dz = {}) : dw_(std::move(dw)), dz_(std::move(dz)) {
+    if (!dz_.empty() && dz_.size() != dw_.size())
+      throw ShapeError("given increments: expected as many dZ as dW, got " + std::to_string(dz_.size()) + " and " +
+                       std::to_string(dw_.size()));
+  }
+
+  /// \throw ValueError where the list has no such step
+  void increment(const Step& step, S& dw) const { dw = at(dw_, "dW", step); }
+  void increment(const Step& step, S& dw, S& dz) const {
+    dw = at(dw_, "dW", step);
+    dz = at(dz_, "dZ", step);
+  }
+
+ private:
+  static const S& at(const std::vector<S>& list, const char* name, const Step& step) {
+    if (step.index < 0 || step.index >= static_cast<std::int64_t>(list.size()))
+      throw ValueError("given increments: no " + std::string(name) + " for step " + std::to_string(step.index) +
+                       " among " + std::to_string(list.size()));
+    return list[static_cast<std::size_t>(step.index)];
+  }
+
+  std::vector<S> dw_, dz_;
+};
+
+/// The path of a finer noise in longer steps: step i of length dt is steps i r ... i r + r - 1 of length dt / r.
+/// Grids of N/r steps, for several r, then see one Brownian path. It keeps work states: not for several threads.
+template <class Fine, State S>
+  requires NoiseSource<Fine, S>
+class CoarseNoise {
+ public:
+  /// \throw ValueError unless refinement >= 1
+  CoarseNoise(Fine fine, std::int64_t refinement) : fine_(std::move(fine)), refinement_(refinement) {
+    if (refinement < 1)
+      throw ValueError("coarse noise: expected a refinement of at least 1, got " + std::to_string(refinement));
+  }
+
+  void increment(const Step& step, S& dw) {
+    fill(dw, 0);
+    make_room(part_, dw);
+    for (std::int64_t i = 0; i < refinement_; ++i) {
+      fine_.increment(fine_step(step, i), part_);
+      update_elements([](auto& sum, const auto& e) { sum += e; }, dw, part_);
+    }
+  }
+
+  void increment(const Step& step, S& dw, S& dz) {
+    fill(dw, 0);
+    fill(dz, 0);
+    make_room(part_, dw);
+    make_room(part_z_, dw);
+    for (std::int64_t i = 0; i < refinement_; ++i) {
+      const Step fine = fine_step(step, i);
+      fine_.increment(fine, part_, part_z_);
+      // W stands at dw above the start of the long step when the short one begins.
+      update_elements(
+          [dt = fine.dt](auto& z, const auto& z_part, auto& w, const auto& w_part) {
+            z += z_part + static_cast<std::remove_reference_t<decltype(w)>>(dt) * w;
+            w += w_part;
+          },
+          dz, part_z_, dw, part_);
+    }
+  }
+
+ private:
+  [[nodiscard]] Step fine_step(const Step& step, std::int64_t i) const {
+    const double dt = step.dt / static_cast<double>(refinement_);
+    return {step.index * refinement_ + i, step.t + static_cast<double>(i) * dt, dt};
+  }
+
+  Fine fine_;
+  std::int64_t refinement_;
+  S part_{}, part_z_{};
+};
+
+}  // namespace easy_diffusion::sde
