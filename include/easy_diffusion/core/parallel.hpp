@@ -85,8 +85,7 @@ inline std::atomic<int>& thread_setting() {
 
 /// \throw ValueError unless 1 <= threads <= 4096
 inline void set_num_threads(int threads) {
-  if (threads < 1 || threads > 4096)
-    throw ValueError("threads: expected 1 to 4096, got " + std::to_string(threads));
+  if (threads < 1 || threads > 4096) throw ValueError("threads: expected 1 to 4096, got " + std::to_string(threads));
   detail::thread_setting().store(threads);
 }
 

@@ -30,16 +30,16 @@ struct NoiseAddress {
 
 /// Streams the library uses. Yours may start at `user`.
 namespace streams {
-inline constexpr std::uint32_t brownian = 0;         ///< Brownian increments, dW
-inline constexpr std::uint32_t space_time = 1;       ///< second deviates, for the space-time integral of W
-inline constexpr std::uint32_t initial_state = 2;    ///< x at the start of sampling
-inline constexpr std::uint32_t weights = 3;          ///< initial values of parameters; step = which one
-inline constexpr std::uint32_t data_order = 4;       ///< shuffling; step = epoch
-inline constexpr std::uint32_t training_time = 5;    ///< diffusion times of a training batch
-inline constexpr std::uint32_t training_noise = 6;   ///< noise of a training batch
-inline constexpr std::uint32_t dropout = 7;          ///< dropout masks
-inline constexpr std::uint32_t augmentation = 8;     ///< flips, crops, dequantisation
-inline constexpr std::uint32_t user = 1U << 16;      ///< first number that is never used here
+inline constexpr std::uint32_t brownian = 0;        ///< Brownian increments, dW
+inline constexpr std::uint32_t space_time = 1;      ///< second deviates, for the space-time integral of W
+inline constexpr std::uint32_t initial_state = 2;   ///< x at the start of sampling
+inline constexpr std::uint32_t weights = 3;         ///< initial values of parameters; step = which one
+inline constexpr std::uint32_t data_order = 4;      ///< shuffling; step = epoch
+inline constexpr std::uint32_t training_time = 5;   ///< diffusion times of a training batch
+inline constexpr std::uint32_t training_noise = 6;  ///< noise of a training batch
+inline constexpr std::uint32_t dropout = 7;         ///< dropout masks
+inline constexpr std::uint32_t augmentation = 8;    ///< flips, crops, dequantisation
+inline constexpr std::uint32_t user = 1U << 16;     ///< first number that is never used here
 }  // namespace streams
 
 namespace detail {
@@ -178,8 +178,8 @@ template <class T = double>
 [[nodiscard]] inline std::uint64_t uniform_integer(std::uint64_t bound, const NoiseAddress& address, std::uint64_t i) {
   if (bound == 0) throw ValueError("uniform_integer: expected a bound above 0, got 0");
   const detail::PhiloxLanes<1> words(address, i / 2);
-  const std::uint64_t word = i % 2 == 0 ? detail::joined(words.w0[0], words.w1[0])
-                                        : detail::joined(words.w2[0], words.w3[0]);
+  const std::uint64_t word =
+      i % 2 == 0 ? detail::joined(words.w0[0], words.w1[0]) : detail::joined(words.w2[0], words.w3[0]);
   // High half of word * bound without a 128-bit type.
   const std::uint64_t low = (word & 0xFFFFFFFFU) * (bound & 0xFFFFFFFFU);
   const std::uint64_t cross_1 = (word >> 32) * (bound & 0xFFFFFFFFU);

@@ -127,9 +127,7 @@ class Tensor {
   }
 
   [[nodiscard]] T* data() noexcept { return block_ ? static_cast<T*>(block_->payload()) : nullptr; }
-  [[nodiscard]] const T* data() const noexcept {
-    return block_ ? static_cast<const T*>(block_->payload()) : nullptr;
-  }
+  [[nodiscard]] const T* data() const noexcept { return block_ ? static_cast<const T*>(block_->payload()) : nullptr; }
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
   [[nodiscard]] std::int64_t extent(std::size_t axis) const noexcept { return shape_[axis]; }
   [[nodiscard]] std::int64_t size() const noexcept { return block_ ? shape_.numel() : 0; }
@@ -174,14 +172,15 @@ class Tensor {
   /// Element by element: `f(x[i], others[i]...)`. This is what makes a tensor a state of the integrators.
   /// \throw ShapeError unless all shapes are equal
   template <class F, class... Others>
-    requires(std::is_same_v<std::remove_const_t<Others>, Tensor> && ...)
-  friend void for_each_element(F&& f, Tensor& x, Others&... others) {
+  requires(std::is_same_v<std::remove_const_t<Others>, Tensor>&&...) friend void for_each_element(F&& f, Tensor& x,
+                                                                                                  Others&... others) {
     (expect_shape("for_each_element", x.shape(), others.shape()), ...);
     for_each_in(f, x.size(), x.data(), others.data()...);
   }
   template <class F, class... Others>
-    requires(std::is_same_v<std::remove_const_t<Others>, Tensor> && ...)
-  friend void for_each_element(F&& f, const Tensor& x, Others&... others) {
+  requires(std::is_same_v<std::remove_const_t<Others>, Tensor>&&...) friend void for_each_element(F&& f,
+                                                                                                  const Tensor& x,
+                                                                                                  Others&... others) {
     (expect_shape("for_each_element", x.shape(), others.shape()), ...);
     for_each_in(f, x.size(), x.data(), others.data()...);
   }

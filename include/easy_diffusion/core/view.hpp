@@ -23,8 +23,8 @@ class TensorView {
 
   /// A view that writes may be read.
   template <class U>
-    requires(std::is_same_v<const U, T> && !std::is_const_v<U>)
-  TensorView(TensorView<U> other) : data_(other.data()), shape_(other.shape()) {}
+  requires(std::is_same_v<const U, T> && !std::is_const_v<U>) TensorView(TensorView<U> other)
+      : data_(other.data()), shape_(other.shape()) {}
 
   [[nodiscard]] T* data() const noexcept { return data_; }
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
@@ -49,8 +49,8 @@ class TensorView {
   /// \throw ShapeError if they reach past the end
   [[nodiscard]] TensorView slice(std::int64_t first, std::int64_t count) const {
     if (shape_.rank() == 0 || first < 0 || count < 0 || first + count > shape_[0])
-      throw ShapeError("slice: rows " + std::to_string(first) + " to " + std::to_string(first + count) +
-                       " of " + shape_.to_string());
+      throw ShapeError("slice: rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of " +
+                       shape_.to_string());
     const std::int64_t row = shape_[0] > 0 ? size() / shape_[0] : 0;
     return {data_ + first * row, shape_.with_front(count)};
   }

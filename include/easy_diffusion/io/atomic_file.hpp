@@ -22,13 +22,15 @@
 
 namespace easy_diffusion::io {
 
-/// A file in the making. It grows under the name `<target>.tmp`; `commit()` syncs it, renames it to the target and
-/// syncs the folder. Without a commit (an exception, a full disk) the temporary file is removed and the target
-/// stays as it was. After a kill the temporary file is left behind; the next write of the same target takes it over.
+/// A file in the making. It grows under the name `<target>.tmp`; `commit()` syncs it, renames it to the
+/// target and syncs the folder. Without a commit (an exception, a full disk) the temporary file is removed
+/// and the target stays as it was. After a kill the temporary file is left behind; the next write of the same
+/// target takes it over.
 class AtomicFile {
  public:
   /// \param target what the file will be called; an existing file is replaced, a symbolic link followed
-  /// \throw IoError naming the target and the reason: no such folder, not writable, the target is a folder or a
+  /// \throw IoError naming the target and the reason: no such folder, not writable, the target is a folder or
+  /// a
   ///        device, or another program is writing it at this moment
   explicit AtomicFile(const std::filesystem::path& target) : target_(resolved(target)) {
     std::error_code ignored;
@@ -62,7 +64,8 @@ class AtomicFile {
   /// \throw IoError if a sync or the renaming fails
   void commit() {
     if (::fsync(file_.get()) != 0) detail::throw_io(target_, "cannot write", errno);
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0) detail::throw_io(target_, "cannot replace", errno);
+    if (::rename(temporary_.c_str(), target_.c_str()) != 0)
+      detail::throw_io(target_, "cannot replace", errno);
     file_ = detail::Descriptor();
     sync_folder();
   }
@@ -81,15 +84,16 @@ class AtomicFile {
     for (;;) {
       detail::Descriptor file(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
       if (!file.valid()) detail::throw_io(target_, "cannot create " + temporary_.filename().string(), errno);
-      // The name is fixed, so that nothing piles up after kills; the lock keeps two writers apart. File systems
-      // without locks go without.
+      // The name is fixed, so that nothing piles up after kills; the lock keeps two writers apart. File
+      // systems without locks go without.
       if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         throw IoError(target_.string() + ": cannot write: another program is writing it");
       // Between opening and locking, another writer may have renamed or removed what was opened here.
       struct stat opened {};
       struct stat named {};
       if (::fstat(file.get(), &opened) != 0) detail::throw_io(target_, "cannot write", errno);
-      if (::stat(temporary_.c_str(), &named) != 0 || opened.st_ino != named.st_ino || opened.st_dev != named.st_dev)
+      if (::stat(temporary_.c_str(), &named) != 0 || opened.st_ino != named.st_ino ||
+          opened.st_dev != named.st_dev)
         continue;
       file_ = std::move(file);
       if (::ftruncate(file_.get(), 0) != 0) {

@@ -38,12 +38,13 @@ void for_each_pixel_of_concat(TensorView<J> joined, TensorView<A> a, TensorView<
 /// \param[out] y [..., C_a + C_b]
 /// \throw ShapeError where shapes do not fit
 template <class T>
-void concat_forward(TensorView<const T> a, TensorView<const T> b, TensorView<std::type_identity_t<T>> y) {
-  detail::for_each_pixel_of_concat(
-      y, a, b, [](T* out, const T* from_a, std::int64_t ca, const T* from_b, std::int64_t cb) {
-        std::copy_n(from_a, ca, out);
-        std::copy_n(from_b, cb, out + ca);
-      });
+void concat_forward(TensorView<const T> a, TensorView<const std::type_identity_t<T>> b,
+                    TensorView<std::type_identity_t<T>> y) {
+  detail::for_each_pixel_of_concat(y, a, b,
+                                   [](T* out, const T* from_a, std::int64_t ca, const T* from_b, std::int64_t cb) {
+                                     std::copy_n(from_a, ca, out);
+                                     std::copy_n(from_b, cb, out + ca);
+                                   });
 }
 
 /// Splits dy into da and db, which are written.
@@ -53,11 +54,10 @@ void concat_forward(TensorView<const T> a, TensorView<const T> b, TensorView<std
 template <class T>
 void concat_backward(TensorView<const T> dy, TensorView<std::type_identity_t<T>> da,
                      TensorView<std::type_identity_t<T>> db) {
-  detail::for_each_pixel_of_concat(
-      dy, da, db, [](const T* grad, T* to_a, std::int64_t ca, T* to_b, std::int64_t cb) {
-        std::copy_n(grad, ca, to_a);
-        std::copy_n(grad + ca, cb, to_b);
-      });
+  detail::for_each_pixel_of_concat(dy, da, db, [](const T* grad, T* to_a, std::int64_t ca, T* to_b, std::int64_t cb) {
+    std::copy_n(grad, ca, to_a);
+    std::copy_n(grad + ca, cb, to_b);
+  });
 }
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

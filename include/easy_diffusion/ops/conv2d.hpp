@@ -27,8 +27,8 @@ struct Conv2dOptions {
   expect_rank("conv2d input", 4, "[N, H, W, C]", x);
   expect_rank("conv2d weight", 4, "[KH, KW, C_in, C_out]", weight);
   if (options.stride < 1 || options.padding < 0)
-    throw ValueError("conv2d: expected stride >= 1 and padding >= 0, got " + std::to_string(options.stride) +
-                     " and " + std::to_string(options.padding));
+    throw ValueError("conv2d: expected stride >= 1 and padding >= 0, got " + std::to_string(options.stride) + " and " +
+                     std::to_string(options.padding));
   if (x[3] != weight[2])
     throw ShapeError("conv2d: weight " + weight.to_string() + " expects " + std::to_string(weight[2]) +
                      " input channels, got " + x.to_string());
@@ -52,7 +52,7 @@ inline ConvolutionGeometry conv2d_geometry(const Shape& x, const Shape& weight, 
 /// \param[out] y [N, OH, OW, C_out], see `conv2d_output_shape`; every element is written
 /// \throw ShapeError, ValueError as `conv2d_output_shape`, or where bias or y have another shape
 template <class T>
-void conv2d_forward(TensorView<const T> x, TensorView<const T> weight,
+void conv2d_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
                     TensorView<const std::type_identity_t<T>> bias, const Conv2dOptions& options,
                     TensorView<std::type_identity_t<T>> y) {
   const Shape out = conv2d_output_shape(x.shape(), weight.shape(), options);
@@ -69,9 +69,10 @@ void conv2d_forward(TensorView<const T> x, TensorView<const T> weight,
 /// \param[out] dbias   [C_out], added to; empty to leave it out
 /// \throw ShapeError where a shape does not match forward's
 template <class T>
-void conv2d_backward(TensorView<const T> x, TensorView<const T> weight, TensorView<const T> dy,
-                     const Conv2dOptions& options, TensorView<std::type_identity_t<T>> dx,
-                     TensorView<std::type_identity_t<T>> dweight, TensorView<std::type_identity_t<T>> dbias) {
+void conv2d_backward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
+                     TensorView<const std::type_identity_t<T>> dy, const Conv2dOptions& options,
+                     TensorView<std::type_identity_t<T>> dx, TensorView<std::type_identity_t<T>> dweight,
+                     TensorView<std::type_identity_t<T>> dbias) {
   const Shape out = conv2d_output_shape(x.shape(), weight.shape(), options);
   expect_shape("conv2d output gradient", out, dy.shape());
   const auto geometry = detail::conv2d_geometry(x.shape(), weight.shape(), out, options);

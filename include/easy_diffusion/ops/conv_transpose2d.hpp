@@ -14,11 +14,12 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
 struct ConvTranspose2dOptions {
   std::int64_t stride = 1;
-  std::int64_t padding = 0;         ///< cut from each side of the result
-  std::int64_t output_padding = 0;  ///< rows and columns added at the bottom and right, < stride
+  std::int64_t padding = 0;           ///< cut from each side of the result
+  std::int64_t output_padding_h = 0;  ///< rows added at the bottom, < stride
+  std::int64_t output_padding_w = 0;  ///< columns added at the right, < stride
 };
 
-/// Shape of the result: (H - 1) stride - 2 padding + KH + output_padding, likewise W.
+/// Shape of the result: (H - 1) stride - 2 padding + KH + output_padding_h, likewise W.
 /// \param x      [N, H, W, C_in]
 /// \param weight [KH, KW, C_out, C_in]: the layout of the convolution of which this is the transpose
 /// \throw ShapeError where channels differ or nothing is left of the result
@@ -27,16 +28,16 @@ struct ConvTranspose2dOptions {
                                                          const ConvTranspose2dOptions& options) {
   expect_rank("conv_transpose2d input", 4, "[N, H, W, C]", x);
   expect_rank("conv_transpose2d weight", 4, "[KH, KW, C_out, C_in]", weight);
-  if (options.stride < 1 || options.padding < 0 || options.output_padding < 0 ||
-      options.output_padding >= options.stride)
-    throw ValueError("conv_transpose2d: expected stride >= 1, padding >= 0, 0 <= output_padding < stride, got " +
+  const auto fits = [&](std::int64_t padding) { return padding >= 0 && padding < options.stride; };
+  if (options.stride < 1 || options.padding < 0 || !fits(options.output_padding_h) || !fits(options.output_padding_w))
+    throw ValueError("conv_transpose2d: expected stride >= 1, padding >= 0, 0 <= output padding < stride, got " +
                      std::to_string(options.stride) + ", " + std::to_string(options.padding) + ", " +
-                     std::to_string(options.output_padding));
+                     std::to_string(options.output_padding_h) + " and " + std::to_string(options.output_padding_w));
   if (x[3] != weight[3])
     throw ShapeError("conv_transpose2d: weight " + weight.to_string() + " expects " + std::to_string(weight[3]) +
                      " input channels, got " + x.to_string());
-  const std::int64_t h = (x[1] - 1) * options.stride - 2 * options.padding + weight[0] + options.output_padding;
-  const std::int64_t w = (x[2] - 1) * options.stride - 2 * options.padding + weight[1] + options.output_padding;
+  const std::int64_t h = (x[1] - 1) * options.stride - 2 * options.padding + weight[0] + options.output_padding_h;
+  const std::int64_t w = (x[2] - 1) * options.stride - 2 * options.padding + weight[1] + options.output_padding_w;
   if (x[1] < 1 || x[2] < 1 || h < 1 || w < 1)
     throw ShapeError("conv_transpose2d: nothing is left of input " + x.to_string() + " with weight " +
                      weight.to_string());
@@ -56,14 +57,14 @@ inline ConvolutionGeometry conv_transpose2d_geometry(const Shape& x, const Shape
 /// \param[out] y [N, OH, OW, C_out], see `conv_transpose2d_output_shape`; every element is written
 /// \throw ShapeError, ValueError as `conv_transpose2d_output_shape`, or where bias or y have another shape
 template <class T>
-void conv_transpose2d_forward(TensorView<const T> x, TensorView<const T> weight,
+void conv_transpose2d_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
                               TensorView<const std::type_identity_t<T>> bias, const ConvTranspose2dOptions& options,
                               TensorView<std::type_identity_t<T>> y) {
   const Shape out = conv_transpose2d_output_shape(x.shape(), weight.shape(), options);
   expect_shape("conv_transpose2d output", out, y.shape());
   if (bias) expect_shape("conv_transpose2d bias", Shape{out[3]}, bias.shape());
-  detail::convolve_small_to_large(detail::conv_transpose2d_geometry(x.shape(), weight.shape(), out, options),
-                                  x.data(), weight.data(), bias.data(), y.data());
+  detail::convolve_small_to_large(detail::conv_transpose2d_geometry(x.shape(), weight.shape(), out, options), x.data(),
+                                  weight.data(), bias.data(), y.data());
 }
 
 /// \param x,weight as given to forward
@@ -73,9 +74,9 @@ void conv_transpose2d_forward(TensorView<const T> x, TensorView<const T> weight,
 /// \param[out] dbias   [C_out], added to; empty to leave it out
 /// \throw ShapeError where a shape does not match forward's
 template <class T>
-void conv_transpose2d_backward(TensorView<const T> x, TensorView<const T> weight, TensorView<const T> dy,
-                               const ConvTranspose2dOptions& options, TensorView<std::type_identity_t<T>> dx,
-                               TensorView<std::type_identity_t<T>> dweight,
+void conv_transpose2d_backward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
+                               TensorView<const std::type_identity_t<T>> dy, const ConvTranspose2dOptions& options,
+                               TensorView<std::type_identity_t<T>> dx, TensorView<std::type_identity_t<T>> dweight,
                                TensorView<std::type_identity_t<T>> dbias) {
   const Shape out = conv_transpose2d_output_shape(x.shape(), weight.shape(), options);
   expect_shape("conv_transpose2d output gradient", out, dy.shape());

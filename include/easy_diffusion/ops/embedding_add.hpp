@@ -17,7 +17,7 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 /// \param[out] y    [N, H, W, C]; may be x itself
 /// \throw ShapeError where shapes do not fit
 template <class T>
-void embedding_add_forward(TensorView<const T> x, TensorView<const T> embedding,
+void embedding_add_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> embedding,
                            TensorView<std::type_identity_t<T>> y) {
   expect_rank("embedding_add input", 4, "[N, H, W, C]", x.shape());
   const std::int64_t channels = x.extent(3);

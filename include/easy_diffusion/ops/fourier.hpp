@@ -18,7 +18,8 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 /// \param[out] y [N, 2 D]
 /// \throw ShapeError where shapes do not fit
 template <class T>
-void fourier_features_forward(TensorView<const T> t, TensorView<const T> w, TensorView<std::type_identity_t<T>> y) {
+void fourier_features_forward(TensorView<const T> t, TensorView<const std::type_identity_t<T>> w,
+                              TensorView<std::type_identity_t<T>> y) {
   expect_rank("fourier_features times", 1, "[N]", t.shape());
   expect_rank("fourier_features frequencies", 1, "[D]", w.shape());
   const std::int64_t n = t.extent(0);
@@ -40,8 +41,8 @@ void fourier_features_forward(TensorView<const T> t, TensorView<const T> w, Tens
 /// \param[out] dt [N], written
 /// \throw ShapeError where shapes do not fit
 template <class T>
-void fourier_features_backward(TensorView<const T> y, TensorView<const T> w, TensorView<const T> dy,
-                               TensorView<std::type_identity_t<T>> dt) {
+void fourier_features_backward(TensorView<const T> y, TensorView<const std::type_identity_t<T>> w,
+                               TensorView<const std::type_identity_t<T>> dy, TensorView<std::type_identity_t<T>> dt) {
   const std::int64_t d = w.extent(0);
   expect_rank("fourier_features time gradient", 1, "[N]", dt.shape());
   const std::int64_t n = dt.extent(0);

@@ -57,9 +57,10 @@ void sum_channels(std::int64_t pixels, std::int64_t channels, T* sum, F&& f) {
 /// \param[out] mean,rstd [N, groups], saved for backward
 /// \throw ShapeError naming what does not fit
 template <class T>
-void group_norm_forward(TensorView<const T> x, TensorView<const T> gamma, TensorView<const T> beta,
-                        std::int64_t groups, T epsilon, TensorView<std::type_identity_t<T>> y,
-                        TensorView<std::type_identity_t<T>> mean, TensorView<std::type_identity_t<T>> rstd) {
+void group_norm_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> gamma,
+                        TensorView<const std::type_identity_t<T>> beta, std::int64_t groups, T epsilon,
+                        TensorView<std::type_identity_t<T>> y, TensorView<std::type_identity_t<T>> mean,
+                        TensorView<std::type_identity_t<T>> rstd) {
   const detail::GroupNormGeometry g(x.shape(), groups);
   expect_shape("group_norm gamma", Shape{g.channels}, gamma.shape());
   expect_shape("group_norm beta", Shape{g.channels}, beta.shape());
@@ -113,8 +114,9 @@ void group_norm_forward(TensorView<const T> x, TensorView<const T> gamma, Tensor
 /// \param[out] dgamma,dbeta [C], added to; empty to leave them out
 /// \throw ShapeError where a shape does not match forward's
 template <class T>
-void group_norm_backward(TensorView<const T> x, TensorView<const T> gamma, TensorView<const T> mean,
-                         TensorView<const T> rstd, TensorView<const T> dy, std::int64_t groups,
+void group_norm_backward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> gamma,
+                         TensorView<const std::type_identity_t<T>> mean, TensorView<const std::type_identity_t<T>> rstd,
+                         TensorView<const std::type_identity_t<T>> dy, std::int64_t groups,
                          TensorView<std::type_identity_t<T>> dx, TensorView<std::type_identity_t<T>> dgamma,
                          TensorView<std::type_identity_t<T>> dbeta) {
   const detail::GroupNormGeometry g(x.shape(), groups);
@@ -140,9 +142,8 @@ void group_norm_backward(TensorView<const T> x, TensorView<const T> gamma, Tenso
       T* sum_dy_xhat = sums_dy_xhat.data() + n * g.channels;
       for (std::int64_t c = 0; c < g.channels; ++c) a[c] = mean_of[c / g.group_channels];
       detail::sum_channels(g.pixels, g.channels, sum_dy, [grad](std::int64_t i, std::int64_t) { return grad[i]; });
-      detail::sum_channels(g.pixels, g.channels, sum_dy_xhat, [in, grad, a](std::int64_t i, std::int64_t c) {
-        return grad[i] * (in[i] - a[c]);
-      });
+      detail::sum_channels(g.pixels, g.channels, sum_dy_xhat,
+                           [in, grad, a](std::int64_t i, std::int64_t c) { return grad[i] * (in[i] - a[c]); });
       for (std::int64_t c = 0; c < g.channels; ++c) sum_dy_xhat[c] *= rstd_of[c / g.group_channels];
       if (!dx) continue;
       // dx = a dy - b x - d, with what belongs to the channel folded into a, b and d.

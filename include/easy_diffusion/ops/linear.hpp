@@ -48,7 +48,7 @@ void rows_times_matrix(const T* x, std::int64_t rows, std::int64_t channels, con
 /// \param[out] y [..., C_out]; every element is written
 /// \throw ShapeError where shapes do not fit
 template <class T>
-void linear_forward(TensorView<const T> x, TensorView<const T> weight,
+void linear_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
                     TensorView<const std::type_identity_t<T>> bias, TensorView<std::type_identity_t<T>> y) {
   expect_shape("linear output", linear_output_shape(x.shape(), weight.shape()), y.shape());
   const std::int64_t in = weight.extent(0);
@@ -64,9 +64,9 @@ void linear_forward(TensorView<const T> x, TensorView<const T> weight,
 /// \param[out] dbias   [C_out], added to; empty to leave it out
 /// \throw ShapeError where a shape does not match forward's
 template <class T>
-void linear_backward(TensorView<const T> x, TensorView<const T> weight, TensorView<const T> dy,
-                     TensorView<std::type_identity_t<T>> dx, TensorView<std::type_identity_t<T>> dweight,
-                     TensorView<std::type_identity_t<T>> dbias) {
+void linear_backward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
+                     TensorView<const std::type_identity_t<T>> dy, TensorView<std::type_identity_t<T>> dx,
+                     TensorView<std::type_identity_t<T>> dweight, TensorView<std::type_identity_t<T>> dbias) {
   expect_shape("linear output gradient", linear_output_shape(x.shape(), weight.shape()), dy.shape());
   const std::int64_t in = weight.extent(0);
   const std::int64_t out = weight.extent(1);

@@ -30,7 +30,8 @@ void silu_forward(TensorView<const T> x, TensorView<std::type_identity_t<T>> y) 
 /// \param[out] dx the same shape, written; may be dy itself
 /// \throw ShapeError unless the shapes are equal
 template <class T>
-void silu_backward(TensorView<const T> x, TensorView<const T> dy, TensorView<std::type_identity_t<T>> dx) {
+void silu_backward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> dy,
+                   TensorView<std::type_identity_t<T>> dx) {
   using P = detail::Pack<T>;
   expect_shape("silu output gradient", x.shape(), dy.shape());
   expect_shape("silu input gradient", x.shape(), dx.shape());

@@ -137,16 +137,14 @@ inline NormalPair<T> box_muller(typename DeviateTraits<T>::word radius_word,
   // The two top bits (rounded) name the quarter turn; what remains is an angle in [-pi/4, pi/4).
   const word quarter = (angle_word + (word{1} << (Traits::word_bits - 3))) >> (Traits::word_bits - 2);
   const auto rest = static_cast<signed_word>(angle_word - (quarter << (Traits::word_bits - 2)));
-  constexpr T half_pi_unit =
-      T(1.57079632679489661923) / static_cast<T>(word{1} << (Traits::word_bits - 2));
+  constexpr T half_pi_unit = T(1.57079632679489661923) / static_cast<T>(word{1} << (Traits::word_bits - 2));
   const T x = static_cast<T>(rest) * half_pi_unit;
   const T z = x * x;
   const T sine_series =
       horner<1, Traits::sin_terms - 1>(z, [](int k) { return alternating_inverse_factorial<T>(2 * k + 1); });
   const T cube = x * z;
   const T sine = fused(sine_series, cube, x);
-  const T cosine =
-      horner<0, Traits::cos_terms - 1>(z, [](int k) { return alternating_inverse_factorial<T>(2 * k); });
+  const T cosine = horner<0, Traits::cos_terms - 1>(z, [](int k) { return alternating_inverse_factorial<T>(2 * k); });
 
   const bool swap = (quarter & 1U) != 0;
   const T a = swap ? sine : cosine;

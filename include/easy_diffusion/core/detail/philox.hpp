@@ -19,9 +19,8 @@ inline constexpr int philox_rounds = 10;
 /// Ten rounds over `lanes` counters held as four arrays, in place. Fixed trip counts and no branches, so that
 /// compilers turn the inner loop into vector code.
 template <std::size_t lanes>
-inline void philox_rounds_in_place(std::uint32_t (&c0)[lanes], std::uint32_t (&c1)[lanes],
-                                   std::uint32_t (&c2)[lanes], std::uint32_t (&c3)[lanes], std::uint32_t k0,
-                                   std::uint32_t k1) {
+inline void philox_rounds_in_place(std::uint32_t (&c0)[lanes], std::uint32_t (&c1)[lanes], std::uint32_t (&c2)[lanes],
+                                   std::uint32_t (&c3)[lanes], std::uint32_t k0, std::uint32_t k1) {
   for (int round = 0; round < philox_rounds; ++round) {
     for (std::size_t i = 0; i < lanes; ++i) {
       const std::uint64_t p0 = std::uint64_t{philox_multiplier_0} * c0[i];

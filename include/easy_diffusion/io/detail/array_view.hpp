@@ -20,6 +20,8 @@ TensorView<const std::remove_const_t<T>> read_only(TensorView<T> view) {
 
 /// A tensor or a view.
 template <class A>
-concept Array = requires(const A& array) { read_only(array); };
+concept Array = requires(const A& array) {
+  read_only(array);
+};
 
 }  // namespace easy_diffusion::io::detail

@@ -27,7 +27,7 @@ namespace easy_diffusion::io::detail {
 }
 
 /// Text of a file as it may stand in an error message: in quotes, on one line, not too long.
-inline std::string quoted(std::string_view text) {
+inline std::string in_quotes(std::string_view text) {
   constexpr std::size_t longest = 100;
   std::string result = "'";
   for (const char c : text.substr(0, longest)) {
@@ -62,8 +62,8 @@ class Descriptor {
   int descriptor_;
 };
 
-/// The bytes of a file, mapped into memory and read when they are touched. Whoever shortens the file meanwhile
-/// ends this process (SIGBUS): programs replace files by renaming, as `AtomicFile` does.
+/// The bytes of a file, mapped into memory and read when they are touched. Whoever shortens the file
+/// meanwhile ends this process (SIGBUS): programs replace files by renaming, as `AtomicFile` does.
 class MappedFile {
  public:
   /// \throw IoError naming the file and the reason: missing, not readable, a folder, not a regular file

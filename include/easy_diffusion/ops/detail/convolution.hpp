@@ -59,8 +59,7 @@ struct PreparedWeight {
 /// small = large * weight (+ bias over C_small). Writes every element of `small`.
 template <class T>
 void convolve_large_to_small(const ConvolutionGeometry& g, const T* large, const T* weight, const T* bias, T* small) {
-  const PreparedWeight<T> prepared(weight, g.taps(), g.large_c, g.small_c,
-                                   {g.large_c * g.small_c, g.small_c, 1});
+  const PreparedWeight<T> prepared(weight, g.taps(), g.large_c, g.small_c, {g.large_c * g.small_c, g.small_c, 1});
   const Tensor<T> zeros(Shape{g.large_c});
   std::vector<std::int64_t> tap_ids(static_cast<std::size_t>(g.taps()));
   for (std::int64_t t = 0; t < g.taps(); ++t) tap_ids[static_cast<std::size_t>(t)] = t;
@@ -87,8 +86,7 @@ void convolve_large_to_small(const ConvolutionGeometry& g, const T* large, const
 /// product without wasted multiplications.
 template <class T>
 void convolve_small_to_large(const ConvolutionGeometry& g, const T* small, const T* weight, const T* bias, T* large) {
-  const PreparedWeight<T> prepared(weight, g.taps(), g.small_c, g.large_c,
-                                   {g.large_c * g.small_c, 1, g.small_c});
+  const PreparedWeight<T> prepared(weight, g.taps(), g.small_c, g.large_c, {g.large_c * g.small_c, 1, g.small_c});
   const Tensor<T> zeros(Shape{g.small_c});
   for (std::int64_t phase_y = 0; phase_y < std::min(g.stride, g.large_h); ++phase_y) {
     for (std::int64_t phase_x = 0; phase_x < std::min(g.stride, g.large_w); ++phase_x) {

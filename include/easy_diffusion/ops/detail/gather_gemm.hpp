@@ -35,7 +35,8 @@ struct PackedPanels {
   Tensor<T> data;
 };
 
-/// Where element (tap, channel, column) of B lies: `tap * tap_stride + channel * channel_stride + column * column_stride`.
+/// Where element (tap, channel, column) of B lies: `tap * tap_stride + channel * channel_stride + column *
+/// column_stride`.
 struct PanelStrides {
   std::int64_t tap, channel, column;
 };
@@ -87,8 +88,8 @@ struct Epilogue {
 
 template <int rows, int vectors, class T>
 inline void gather_tile(const T* const* taps_of_rows, const std::int64_t* tap_ids, std::int64_t tap_count,
-                        std::int64_t channels, const T* panel, T* const* out, std::int64_t column,
-                        std::int64_t valid, const Epilogue<T>& epilogue) {
+                        std::int64_t channels, const T* panel, T* const* out, std::int64_t column, std::int64_t valid,
+                        const Epilogue<T>& epilogue) {
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
   constexpr std::int64_t width = vectors * lanes;
@@ -132,12 +133,18 @@ template <int vectors, class T, class... Args>
 inline void gather_rows(std::int64_t rows, Args&&... args) {
   static_assert(tile_rows == 6);
   switch (rows) {
-    case 6: return gather_tile<6, vectors, T>(args...);
-    case 5: return gather_tile<5, vectors, T>(args...);
-    case 4: return gather_tile<4, vectors, T>(args...);
-    case 3: return gather_tile<3, vectors, T>(args...);
-    case 2: return gather_tile<2, vectors, T>(args...);
-    default: return gather_tile<1, vectors, T>(args...);
+    case 6:
+      return gather_tile<6, vectors, T>(args...);
+    case 5:
+      return gather_tile<5, vectors, T>(args...);
+    case 4:
+      return gather_tile<4, vectors, T>(args...);
+    case 3:
+      return gather_tile<3, vectors, T>(args...);
+    case 2:
+      return gather_tile<2, vectors, T>(args...);
+    default:
+      return gather_tile<1, vectors, T>(args...);
   }
 }
 

@@ -42,8 +42,8 @@ inline void weight_tile(const T* const* in, std::int64_t channel, const T* dy, s
 
 /// The same for the columns that fill no vector.
 template <class T>
-inline void weight_edge(const T* const* in, std::int64_t channel, std::int64_t rows, const T* dy,
-                        std::int64_t columns, std::int64_t column, std::int64_t count, std::int64_t pixels, T* db) {
+inline void weight_edge(const T* const* in, std::int64_t channel, std::int64_t rows, const T* dy, std::int64_t columns,
+                        std::int64_t column, std::int64_t count, std::int64_t pixels, T* db) {
   using P = Pack<T>;
   for (std::int64_t r = 0; r < rows; ++r) {
     P sum(T(0));
@@ -58,12 +58,18 @@ template <int vectors, class T, class... Args>
 inline void weight_rows(std::int64_t rows, Args&&... args) {
   static_assert(tile_rows == 6);
   switch (rows) {
-    case 6: return weight_tile<6, vectors, T>(args...);
-    case 5: return weight_tile<5, vectors, T>(args...);
-    case 4: return weight_tile<4, vectors, T>(args...);
-    case 3: return weight_tile<3, vectors, T>(args...);
-    case 2: return weight_tile<2, vectors, T>(args...);
-    default: return weight_tile<1, vectors, T>(args...);
+    case 6:
+      return weight_tile<6, vectors, T>(args...);
+    case 5:
+      return weight_tile<5, vectors, T>(args...);
+    case 4:
+      return weight_tile<4, vectors, T>(args...);
+    case 3:
+      return weight_tile<3, vectors, T>(args...);
+    case 2:
+      return weight_tile<2, vectors, T>(args...);
+    default:
+      return weight_tile<1, vectors, T>(args...);
   }
 }
 
