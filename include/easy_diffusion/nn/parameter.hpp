@@ -117,9 +117,7 @@ void initialize(Model& model, std::uint64_t seed) {
     const NoiseAddress address{seed, streams::weights, index++};
     const T scale = static_cast<T>(entry.initial.scale);
     switch (entry.initial.rule) {
-      case Initial::Rule::constant:
-        parameter.value.fill(scale);
-        break;
+      case Initial::Rule::constant: parameter.value.fill(scale); break;
       case Initial::Rule::uniform:
         fill_uniform(parameter.value.span(), address);
         for (T& x : parameter.value) x = (T(2) * x - T(1)) * scale;

@@ -37,13 +37,10 @@ Tensor<T> reverse_axes(const Tensor<T>& in, std::int64_t taps, std::int64_t a, s
 /// Shape that PyTorch gives a tensor which is `shape` here.
 [[nodiscard]] inline Shape pytorch_shape(const Shape& shape, Layout layout) {
   switch (layout) {
-    case Layout::linear:
-      return {shape[1], shape[0]};
+    case Layout::linear: return {shape[1], shape[0]};
     case Layout::convolution:
-    case Layout::transposed_convolution:
-      return {shape[3], shape[2], shape[0], shape[1]};
-    case Layout::plain:
-      break;
+    case Layout::transposed_convolution: return {shape[3], shape[2], shape[0], shape[1]};
+    case Layout::plain: break;
   }
   return shape;
 }

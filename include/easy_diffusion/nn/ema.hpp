@@ -1,0 +1,88 @@
+/// \file
+/// Exponential moving average of a model's parameters.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/parameter.hpp"
+
+namespace easy_diffusion::nn {
+
+/// average <- d average + (1 - d) parameter with d = min(decay, (1 + n) / (10 + n)) after n earlier updates: the
+/// warm-up keeps the initial values from lingering. Entries that are not trained are copied as they are.
+template <class T>
+class Ema {
+ public:
+  using value_type = T;
+
+  /// Starts at the model's present values. \throw ValueError unless 0 <= decay < 1
+  template <class Model>
+  Ema(const Model& model, double decay) : decay_(decay) {
+    if (!(decay >= 0 && decay < 1))
+      throw ValueError("EMA decay: expected 0 <= decay < 1, got " + std::to_string(decay));
+    for_each_parameter(model, [&](const std::string&, const Parameter<T>& parameter, const Entry&) {
+      averages_.push_back(parameter.value);
+    });
+  }
+
+  /// Decay of the next update.
+  [[nodiscard]] double next_decay() const noexcept {
+    const double n = static_cast<double>(updates_);
+    return std::min(decay_, (1 + n) / (10 + n));
+  }
+
+  template <class Model>
+  void update(const Model& model) {
+    const T keep = static_cast<T>(next_decay());
+    const T take = static_cast<T>(1 - next_decay());
+    ++updates_;
+    std::size_t index = 0;
+    for_each_parameter(model, [&](const std::string&, const Parameter<T>& parameter, const Entry& entry) {
+      Tensor<T>& average = averages_[index++];
+      if (entry.kind != Kind::parameter) {
+        average = parameter.value;
+        return;
+      }
+      T* a = average.data();
+      const T* p = parameter.value.data();
+      parallel_for(0, average.size(), 16384, [=](std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) a[i] = keep * a[i] + take * p[i];
+      });
+    });
+  }
+
+  /// Gives the model the averaged values.
+  template <class Model>
+  void copy_to(Model& model) const {
+    std::size_t index = 0;
+    for_each_parameter(model, [&](const std::string&, Parameter<T>& parameter, const Entry&) {
+      parameter.value = averages_[index++];
+    });
+  }
+
+  [[nodiscard]] std::int64_t updates() const noexcept { return updates_; }
+  void set_updates(std::int64_t updates) noexcept { updates_ = updates; }
+
+  /// Calls f(name, tensor, layout) for every average, "ema.<name>".
+  template <class Model, class F>
+  void visit_state(Model& model, F&& f) {
+    std::size_t index = 0;
+    for_each_parameter(model, [&](const std::string& name, Parameter<T>&, const Entry& entry) {
+      f("ema." + name, averages_[index++], entry.layout);
+    });
+  }
+
+ private:
+  double decay_;
+  std::int64_t updates_ = 0;
+  std::vector<Tensor<T>> averages_;
+};
+
+}  // namespace easy_diffusion::nn

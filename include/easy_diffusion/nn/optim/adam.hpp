@@ -1,0 +1,109 @@
+/// \file
+/// Adam \cite kingma_2014_adam and AdamW \cite loshchilov_2017_adamw.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/parameter.hpp"
+
+namespace easy_diffusion::nn {
+
+struct AdamConfig {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0;
+  bool decoupled = false;    ///< AdamW: weights shrink by learning_rate * weight_decay, outside the moments
+  bool decay_plain = false;  ///< also decay biases and normalisation gains (PyTorch does, unless told otherwise)
+
+  static AdamConfig adam() { return {}; }
+  static AdamConfig adamw(double weight_decay = 1e-2) { return {.weight_decay = weight_decay, .decoupled = true}; }
+};
+
+/// One step is one pass over parameters, gradients and both moments.
+template <class T>
+class Adam {
+ public:
+  using value_type = T;
+
+  explicit Adam(const AdamConfig& config = {}) : config_(config) {}
+
+  /// Moves every trained parameter of `model` along its gradient. Moments begin at zero; the same model has to be
+  /// given each time.
+  template <class Model>
+  void step(Model& model, double learning_rate) {
+    allocate(model);
+    ++steps_;
+    const double n = static_cast<double>(steps_);
+    const T rate = static_cast<T>(learning_rate / (1 - std::pow(config_.beta1, n)));
+    const T root_scale = static_cast<T>(1 / std::sqrt(1 - std::pow(config_.beta2, n)));
+    std::size_t index = 0;
+    for_each_trained(model, [&](const std::string&, Parameter<T>& parameter, const Entry& entry) {
+      const bool decays = config_.weight_decay != 0 && (config_.decay_plain || entry.layout != Layout::plain);
+      const T l2 = decays && !config_.decoupled ? static_cast<T>(config_.weight_decay) : T(0);
+      const T keep = decays && config_.decoupled ? static_cast<T>(1 - learning_rate * config_.weight_decay) : T(1);
+      update(parameter, moments_[index++], rate, root_scale, l2, keep);
+    });
+  }
+
+  [[nodiscard]] std::int64_t steps() const noexcept { return steps_; }
+  void set_steps(std::int64_t steps) noexcept { steps_ = steps; }
+
+  /// Calls f(name, tensor, layout) for both moments of every trained parameter: "m.<name>" and "v.<name>". This is
+  /// how a checkpoint saves and restores them.
+  template <class Model, class F>
+  void visit_state(Model& model, F&& f) {
+    allocate(model);
+    std::size_t index = 0;
+    for_each_trained(model, [&](const std::string& name, Parameter<T>&, const Entry& entry) {
+      Moments& moments = moments_[index++];
+      f("m." + name, moments.first, entry.layout);
+      f("v." + name, moments.second, entry.layout);
+    });
+  }
+
+ private:
+  struct Moments {
+    Tensor<T> first, second;
+  };
+
+  template <class Model>
+  void allocate(Model& model) {
+    if (!moments_.empty()) return;
+    for_each_trained(model, [&](const std::string&, Parameter<T>& parameter, const Entry&) {
+      moments_.push_back({Tensor<T>(parameter.value.shape()), Tensor<T>(parameter.value.shape())});
+    });
+  }
+
+  void update(Parameter<T>& parameter, Moments& moments, T rate, T root_scale, T l2, T keep) const {
+    const T beta1 = static_cast<T>(config_.beta1);
+    const T beta2 = static_cast<T>(config_.beta2);
+    const T rest1 = static_cast<T>(1 - config_.beta1);
+    const T rest2 = static_cast<T>(1 - config_.beta2);
+    const T epsilon = static_cast<T>(config_.epsilon);
+    T* p = parameter.value.data();
+    const T* g = parameter.grad.data();
+    T* m = moments.first.data();
+    T* v = moments.second.data();
+    parallel_for(0, parameter.value.size(), 16384, [=](std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i) {
+        const T gradient = g[i] + l2 * p[i];
+        m[i] = beta1 * m[i] + rest1 * gradient;
+        v[i] = beta2 * v[i] + rest2 * gradient * gradient;
+        p[i] = keep * p[i] - rate * m[i] / (std::sqrt(v[i]) * root_scale + epsilon);
+      }
+    });
+  }
+
+  AdamConfig config_;
+  std::int64_t steps_ = 0;
+  std::vector<Moments> moments_;
+};
+
+}  // namespace easy_diffusion::nn
