@@ -23,7 +23,7 @@ struct Loss {
 /// \param logits [N, K] \param labels N numbers in [0, K)
 /// \throw ShapeError, ValueError where they do not fit
 template <class T>
-[[nodiscard]] Loss<T> cross_entropy(const Tensor<T>& logits, std::span<const std::uint8_t> labels) {
+[[nodiscard]] Loss<T> cross_entropy(const Tensor<T>& logits, std::span<const std::int64_t> labels) {
   expect_rank("cross_entropy", 2, "[N, K]", logits.shape());
   const std::int64_t n = logits.extent(0);
   const std::int64_t k = logits.extent(1);
@@ -34,8 +34,9 @@ template <class T>
     const T* row = logits.data() + i * k;
     T* gradient = loss.gradient.data() + i * k;
     const std::int64_t label = labels[static_cast<std::size_t>(i)];
-    if (label >= k)
-      throw ValueError("cross_entropy: expected labels below " + std::to_string(k) + ", got " + std::to_string(label));
+    if (label < 0 || label >= k)
+      throw ValueError("cross_entropy: expected labels from 0 to below " + std::to_string(k) + ", got " +
+                       std::to_string(label));
     const T largest = *std::max_element(row, row + k);
     T sum = T(0);
     for (std::int64_t j = 0; j < k; ++j) sum += gradient[j] = std::exp(row[j] - largest);

@@ -1,0 +1,30 @@
+# The two small compiled libraries beside the headers.
+#
+#   easy_diffusion_stb     the implementations of the stb headers; linked by the interface target
+#   easy_diffusion_models  explicit instantiations of the models (cmake/compiled/extern_templates.cpp, where
+#                          it exists). A program that links it is compiled with
+#                          EASY_DIFFUSION_EXTERN_TEMPLATES and takes the models' code from here: it compiles
+#                          fast. It is for the programs of this build and is not installed.
+
+add_library(easy_diffusion_stb STATIC "${CMAKE_CURRENT_LIST_DIR}/compiled/stb.cpp")
+add_library(easy_diffusion::stb ALIAS easy_diffusion_stb)
+set_target_properties(easy_diffusion_stb PROPERTIES
+  POSITION_INDEPENDENT_CODE ON
+  EXPORT_NAME stb
+  CXX_CLANG_TIDY "")
+target_compile_features(easy_diffusion_stb PRIVATE cxx_std_17)
+target_compile_options(easy_diffusion_stb PRIVATE -w)
+target_link_libraries(easy_diffusion_stb PRIVATE "$<BUILD_INTERFACE:easy_diffusion_dependency_stb>")
+target_link_libraries(easy_diffusion INTERFACE easy_diffusion_stb)
+
+# What the programs of this build link: the models where they exist, the bare headers otherwise.
+set(easy_diffusion_for_programs easy_diffusion)
+set(easy_diffusion_models_source "${CMAKE_CURRENT_LIST_DIR}/compiled/extern_templates.cpp")
+if(EASY_DIFFUSION_MODELS AND EXISTS "${easy_diffusion_models_source}")
+  add_library(easy_diffusion_models STATIC "${easy_diffusion_models_source}")
+  add_library(easy_diffusion::models ALIAS easy_diffusion_models)
+  set_target_properties(easy_diffusion_models PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(easy_diffusion_models PUBLIC easy_diffusion PRIVATE easy_diffusion_warnings)
+  target_compile_definitions(easy_diffusion_models INTERFACE EASY_DIFFUSION_EXTERN_TEMPLATES)
+  set(easy_diffusion_for_programs easy_diffusion_models)
+endif()

@@ -1,0 +1,189 @@
+/// \file
+/// The command line of the programs: the options that all of them have, numbers that are read strictly, and one
+/// clear line for whatever goes wrong.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <cerrno>
+#include <charconv>
+#include <concepts>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <limits>
+#include <new>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/parallel.hpp"
+
+namespace easy_diffusion::examples {
+
+namespace detail {
+
+template <class T>
+std::string shown(T value) {
+  char text[64];
+  const auto result = std::to_chars(text, text + sizeof text, value);
+  return {text, result.ptr};
+}
+
+/// "1000000" and "1e6" are whole numbers, "1e6x", "", "0x10" and "1.5" are none; "nan" and "inf" are no numbers.
+template <class T>
+bool read_number(const std::string& text, T& value) {
+  const char* const first = text.data();
+  const char* const last = first + text.size();
+  const auto whole = std::from_chars(first, last, value);
+  if (whole.ec == std::errc{} && whole.ptr == last) return !std::floating_point<T> || value - value == T{};
+  if constexpr (std::integral<T>) {
+    double wide = 0;
+    const auto result = std::from_chars(first, last, wide);
+    // Up to 2^53 a double holds whole numbers exactly.
+    if (result.ec != std::errc{} || result.ptr != last || !(wide >= -9007199254740992.0 && wide <= 9007199254740992.0))
+      return false;
+    const auto rounded = static_cast<std::int64_t>(wide);
+    if (static_cast<double>(rounded) != wide || !std::in_range<T>(rounded)) return false;
+    value = static_cast<T>(rounded);
+    return true;
+  } else {
+    return false;
+  }
+}
+
+inline std::string one_line(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  for (char& c : text)
+    if (c == '\n') c = ' ';
+  return text;
+}
+
+}  // namespace detail
+
+/// The command line of one program. It has --help, --seed, --threads, --out and --smoke; the program adds its own
+/// options, then calls `parse()`.
+class CommandLine {
+ public:
+  std::uint64_t seed = 0;
+  int threads = num_threads();
+  std::filesystem::path out = "out";
+  bool smoke = false;
+
+  CommandLine(int argc, const char* const* argv) : argc_(argc), argv_(argv) {
+    add("--seed", seed, "seed of all random numbers");
+    add("--threads", threads, "threads; no result depends on them", 1, 4096);
+    app_.add_option("--out", out_text_, "folder for the results, made where it is missing")
+        ->type_name("DIR")
+        ->default_str(out.string());
+    app_.add_flag("--smoke", smoke, "a tiny run of a few seconds, to see that the program works");
+  }
+  CommandLine(const CommandLine&) = delete;
+  CommandLine& operator=(const CommandLine&) = delete;
+
+  void describe(const std::string& text) { app_.description(text); }
+
+  /// A number in [low, high]; whatever follows the number, and numbers outside, are refused.
+  template <class T>
+    requires(std::integral<T> || std::floating_point<T>) && (!std::same_as<T, bool>)
+  CLI::Option* add(const std::string& name, T& target, const std::string& description,
+                   T low = std::numeric_limits<T>::lowest(), T high = std::numeric_limits<T>::max()) {
+    return app_
+        .add_option_function<std::string>(
+            name,
+            [name, low, high, &target](const std::string& text) {
+              T value{};
+              if (!detail::read_number(text, value) || !(value >= low && value <= high))
+                throw ValueError(name + ": expected a " + (std::integral<T> ? "whole number" : "number") + between(low, high) +
+                                 ", got '" + text + "'");
+              target = value;
+            },
+            description)
+        ->type_name(std::integral<T> ? "N" : "X")
+        ->default_str(detail::shown(target));
+  }
+
+  /// A text, such as the name of a file.
+  CLI::Option* add(const std::string& name, std::string& target, const std::string& description) {
+    return app_.add_option(name, target, description)->type_name("TEXT")->capture_default_str();
+  }
+
+  /// A switch.
+  CLI::Option* add(const std::string& name, bool& target, const std::string& description) {
+    return app_.add_flag(name, target, description);
+  }
+
+  /// For what this class does not cover.
+  [[nodiscard]] CLI::App& app() noexcept { return app_; }
+
+  /// True where the option stood on the command line.
+  [[nodiscard]] bool given(const std::string& name) const { return app_.count(name) > 0; }
+
+  /// Reads the command line, sets the number of threads, makes the folder of results.
+  /// \throw CLI::ParseError, ValueError naming the option, IoError where the folder cannot be made
+  void parse() {
+    app_.parse(argc_, argv_);
+    if (given("--out")) {
+      if (out_text_.empty()) throw ValueError("--out: expected a folder, got ''");
+      out = out_text_;
+    }
+    set_num_threads(threads);
+    std::error_code error;
+    std::filesystem::create_directories(out, error);
+    if (!std::filesystem::is_directory(out))
+      throw IoError("--out: cannot make the folder '" + out.string() + "': " +
+                    (error ? error.message() : "a file of this name is in the way"));
+  }
+
+ private:
+  template <class T>
+  static std::string between(T low, T high) {
+    const bool below = high < std::numeric_limits<T>::max();
+    if (low > std::numeric_limits<T>::lowest())
+      return below ? " from " + detail::shown(low) + " to " + detail::shown(high) : " of at least " + detail::shown(low);
+    return below ? " up to " + detail::shown(high) : "";
+  }
+
+  CLI::App app_;
+  int argc_;
+  const char* const* argv_;
+  std::string out_text_;
+};
+
+/// The body of `main`: calls `program(CommandLine&)`. Where it throws, one line on the standard error names the
+/// program and what is wrong.
+/// \returns 0; 2 for a bad option, file or value; 1 for anything else
+template <class Program>
+int run_main(int argc, const char* const* argv, Program&& program) {
+  const std::string name = argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program";
+  const auto fail = [&name](const std::string& what, int code) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s: %s\n", name.c_str(), detail::one_line(what).c_str());
+    return code;
+  };
+  try {
+    CommandLine line(argc, argv);
+    try {
+      program(line);
+    } catch (const CLI::CallForHelp&) {
+      std::fputs(line.app().help().c_str(), stdout);
+    }
+    if (std::fflush(stdout) != 0) return fail(std::string("standard output: ") + std::strerror(errno), 2);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return fail(std::string(error.what()) + " (see --help)", 2);
+  } catch (const Error& error) {
+    return fail(error.what(), 2);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(error.what(), 2);
+  } catch (const std::bad_alloc&) {
+    return fail("not enough memory for this size", 2);
+  } catch (const std::exception& error) {
+    return fail(error.what(), 1);
+  }
+}
+
+}  // namespace easy_diffusion::examples

@@ -1,0 +1,162 @@
+/// \file
+/// Checkpoints: everything that a training run needs to go on to the last bit, in one safetensors file.
+///
+/// Tensors: the model's parameters under PyTorch's names and in PyTorch's layouts, their averages as "ema.<name>", the
+/// optimiser's state as "optimizer.<what>.<name>". Metadata: counters and settings. Nothing of it depends on the
+/// machine, the number of threads or the time of day: equal runs write equal bytes.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/io/safetensors.hpp"
+#include "easy_diffusion/nn/ema.hpp"
+#include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/state_dict.hpp"
+
+namespace easy_diffusion::train {
+
+/// Counters that travel with the weights.
+struct TrainingState {
+  std::int64_t step = 0;           ///< training steps made
+  double epoch_loss_sum = 0;       ///< of the epoch under way, over samples
+  std::int64_t epoch_samples = 0;  ///< of the epoch under way
+};
+
+namespace detail {
+
+inline constexpr const char* checkpoint_format = "easy_diffusion checkpoint 1";
+
+/// Exact: a double as a hexadecimal floating-point number.
+inline std::string exact_text(double value) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%a", value);
+  return text;
+}
+
+inline std::int64_t whole_number(const io::SafetensorsFile& file, const std::string& key) {
+  const std::string& text = file.metadata(key);
+  char* end = nullptr;
+  const long long value = std::strtoll(text.c_str(), &end, 10);
+  if (text.empty() || *end != '\0' || value < 0)
+    throw FormatError(file.path() + ": metadata \"" + key + "\": expected a whole number, got \"" + text + "\"");
+  return value;
+}
+
+inline nlohmann::json json_metadata(const io::SafetensorsFile& file, const std::string& key) {
+  const auto parsed = nlohmann::json::parse(file.metadata(key), nullptr, false);
+  if (!parsed.is_object()) throw FormatError(file.path() + ": metadata \"" + key + "\": expected a JSON object");
+  return parsed;
+}
+
+}  // namespace detail
+
+/// \throw FormatError naming file, setting, the value in the file and the value asked for, where they differ
+inline void expect_same_settings(const std::string& file, const nlohmann::json& saved, const nlohmann::json& wanted) {
+  for (const auto& [key, value] : wanted.items()) {
+    const std::string was = saved.contains(key) ? saved[key].dump() : std::string("not there");
+    if (was != value.dump())
+      throw FormatError(file + ": cannot be resumed: its setting " + key + " is " + was + ", asked for is " +
+                        value.dump());
+  }
+}
+
+/// Writes a checkpoint, atomically. \throw IoError, and the checkpoint before stays
+template <class Model, class Optimizer>
+void save_checkpoint(const std::filesystem::path& path, Model& model, Optimizer& optimizer,
+                     nn::Ema<typename Model::value_type>& ema, const TrainingState& state,
+                     const nlohmann::json& model_settings, const nlohmann::json& training_settings) {
+  using T = typename Model::value_type;
+  std::vector<nn::NamedTensor<T>> tensors = nn::state_dict(model);
+  const auto add = [&](const std::string& prefix) {
+    return [&tensors, prefix](const std::string& name, const Tensor<T>& value, nn::Layout layout) {
+      tensors.push_back({prefix + name, nn::to_pytorch(value, layout)});
+    };
+  };
+  ema.visit_state(model, add(""));
+  optimizer.visit_state(model, add("optimizer."));
+  std::vector<io::SafetensorsEntry> entries;
+  for (const auto& tensor : tensors) entries.emplace_back(tensor.name, tensor.value);
+  io::write_safetensors(path, entries,
+                        {{"format", detail::checkpoint_format},
+                         {"step", std::to_string(state.step)},
+                         {"epoch_loss_sum", detail::exact_text(state.epoch_loss_sum)},
+                         {"epoch_samples", std::to_string(state.epoch_samples)},
+                         {"optimizer_steps", std::to_string(optimizer.steps())},
+                         {"ema_updates", std::to_string(ema.updates())},
+                         {"model", model_settings.dump()},
+                         {"training", training_settings.dump()}});
+}
+
+/// A checkpoint opened for reading: settings first, then weights or the whole state.
+class Checkpoint {
+ public:
+  /// \throw IoError, FormatError naming the file
+  explicit Checkpoint(const std::filesystem::path& path) : file_(io::SafetensorsFile::open(path)) {
+    if (file_.metadata("format") != detail::checkpoint_format)
+      throw FormatError(file_.path() + ": expected format \"" + std::string(detail::checkpoint_format) + "\", got \"" +
+                        file_.metadata("format") + "\"");
+    model_settings_ = detail::json_metadata(file_, "model");
+    training_settings_ = detail::json_metadata(file_, "training");
+  }
+
+  [[nodiscard]] const std::string& path() const noexcept { return file_.path(); }
+  [[nodiscard]] const nlohmann::json& model_settings() const noexcept { return model_settings_; }
+  [[nodiscard]] const nlohmann::json& training_settings() const noexcept { return training_settings_; }
+  [[nodiscard]] std::int64_t steps() const { return detail::whole_number(file_, "step"); }
+
+  /// Gives the model the averaged weights, or with `averaged` false the last ones.
+  /// \throw FormatError naming the file and what is missing, misshapen or not finite
+  template <class Model>
+  void load_weights(Model& model, bool averaged = true) const {
+    using T = typename Model::value_type;
+    const std::string prefix = averaged ? "ema." : "";
+    std::map<std::string, Tensor<T>> tensors;
+    for (const std::string& name : file_.names()) {
+      const bool is_average = name.starts_with("ema.");
+      if (name.starts_with("optimizer.") || is_average != averaged) continue;
+      tensors[name.substr(prefix.size())] = file_.read<T>(name, io::Finite::required);
+    }
+    try {
+      nn::load_state_dict(model, tensors);
+    } catch (const FormatError& error) { throw FormatError(file_.path() + ": " + error.what()); }
+  }
+
+  /// Restores everything. \throw FormatError naming the file and what does not fit; then nothing may be relied on
+  template <class Model, class Optimizer>
+  TrainingState restore(Model& model, Optimizer& optimizer, nn::Ema<typename Model::value_type>& ema) const {
+    load_weights(model, false);
+    const auto set = [&](const std::string& prefix) {
+      return [this, prefix](const std::string& name, auto& tensor, nn::Layout layout) {
+        using T = typename std::remove_reference_t<decltype(tensor)>::value_type;
+        try {
+          tensor = nn::from_pytorch(file_.read<T>(prefix + name, io::Finite::required), layout, tensor.shape());
+        } catch (const ShapeError& error) {
+          throw FormatError(file_.path() + ": tensor \"" + prefix + name + "\": " + error.what());
+        }
+      };
+    };
+    ema.visit_state(model, set(""));
+    optimizer.visit_state(model, set("optimizer."));
+    optimizer.set_steps(detail::whole_number(file_, "optimizer_steps"));
+    ema.set_updates(detail::whole_number(file_, "ema_updates"));
+    const std::string& sum = file_.metadata("epoch_loss_sum");
+    return {steps(), std::strtod(sum.c_str(), nullptr), detail::whole_number(file_, "epoch_samples")};
+  }
+
+ private:
+  io::SafetensorsFile file_;
+  nlohmann::json model_settings_, training_settings_;
+};
+
+}  // namespace easy_diffusion::train

@@ -1,0 +1,123 @@
+/// \file
+/// The training loop's one step: batch, objective, clipping, optimiser, average.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/data/batcher.hpp"
+#include "easy_diffusion/nn/ema.hpp"
+#include "easy_diffusion/nn/optim/adam.hpp"
+#include "easy_diffusion/nn/optim/clip.hpp"
+#include "easy_diffusion/nn/optim/learning_rate.hpp"
+#include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/train/checkpoint.hpp"
+
+namespace easy_diffusion::train {
+
+struct TrainerConfig {
+  std::uint64_t seed = 0;  ///< of the objective's noise
+  nn::LearningRate learning_rate{};
+  double clip_norm = 0;  ///< largest gradient norm; 0 for no clipping
+  double ema_decay = 0.999;
+};
+
+/// What one step did.
+struct StepReport {
+  std::int64_t step = 0;  ///< counted from 1
+  std::int64_t epoch = 0;
+  std::int64_t samples = 0;
+  double loss = 0;
+  double learning_rate = 0;
+  std::optional<double> epoch_loss;  ///< average over the samples of an epoch, at its last step
+};
+
+/// Trains a model on a data set. Model and batcher belong to the caller and outlive the trainer. A run is a pure function
+/// of its settings: it can be cut anywhere by `save` and `resume`, with any number of threads.
+/// \tparam Objective `accumulate(model, pictures, labels?, seed, step, ctx)` adds gradients and returns the loss; it
+///                   is given labels when it declares `static constexpr bool uses_labels = true`
+template <class Model, class Objective, class Optimizer = nn::Adam<typename Model::value_type>>
+class Trainer {
+ public:
+  using T = typename Model::value_type;
+
+  Trainer(Model& model, Objective objective, data::Batcher& batcher, Optimizer optimizer, const TrainerConfig& config)
+      : model_(&model),
+        objective_(std::move(objective)),
+        batcher_(&batcher),
+        optimizer_(std::move(optimizer)),
+        config_(config),
+        ema_(model, config.ema_decay) {}
+
+  /// Makes the next training step. \throw ValueError where the loss is no longer a finite number
+  StepReport step() {
+    const data::BatchPosition position = batcher_->at(state_.step);
+    const double rate = config_.learning_rate.at(state_.step);
+    nn::zero_gradients(*model_);
+    const double loss = accumulate(position);
+    if (!std::isfinite(loss))
+      throw ValueError("training: the loss is not finite at step " + std::to_string(state_.step + 1) +
+                       "; a smaller learning rate may help");
+    if (config_.clip_norm > 0) nn::clip_gradient_norm(*model_, config_.clip_norm);
+    optimizer_.step(*model_, rate);
+    ema_.update(*model_);
+    ++state_.step;
+
+    StepReport report{state_.step, position.epoch, pictures_.extent(0), loss, rate, std::nullopt};
+    state_.epoch_loss_sum += loss * static_cast<double>(report.samples);
+    state_.epoch_samples += report.samples;
+    if (position.batch + 1 == batcher_->batches_per_epoch()) {
+      report.epoch_loss = state_.epoch_loss_sum / static_cast<double>(state_.epoch_samples);
+      state_.epoch_loss_sum = 0;
+      state_.epoch_samples = 0;
+    }
+    return report;
+  }
+
+  /// Steps made, over all runs that were resumed.
+  [[nodiscard]] std::int64_t steps() const noexcept { return state_.step; }
+  [[nodiscard]] const nn::Ema<T>& ema() const noexcept { return ema_; }
+
+  /// Writes a checkpoint. \throw IoError, and the checkpoint before stays
+  void save(const std::filesystem::path& path, const nlohmann::json& model_settings,
+            const nlohmann::json& training_settings) {
+    save_checkpoint(path, *model_, optimizer_, ema_, state_, model_settings, training_settings);
+  }
+
+  /// Goes on where a checkpoint stands. \throw FormatError naming the file and what does not fit
+  void resume(const Checkpoint& checkpoint) { state_ = checkpoint.restore(*model_, optimizer_, ema_); }
+
+ private:
+  double accumulate(const data::BatchPosition& position) {
+    const auto step = static_cast<std::uint32_t>(state_.step);
+    if constexpr (requires { requires Objective::uses_labels; }) {
+      batcher_->fill(position, pictures_, &labels_);
+      return objective_.accumulate(*model_, pictures_, labels_, config_.seed, step, context_);
+    } else {
+      batcher_->fill(position, pictures_);
+      return objective_.accumulate(*model_, pictures_, config_.seed, step, context_);
+    }
+  }
+
+  Model* model_;
+  Objective objective_;
+  data::Batcher* batcher_;
+  Optimizer optimizer_;
+  TrainerConfig config_;
+  nn::Ema<T> ema_;
+  TrainingState state_;
+  typename Model::Context context_;
+  Tensor<T> pictures_;
+  std::vector<std::int64_t> labels_;
+};
+
+}  // namespace easy_diffusion::train

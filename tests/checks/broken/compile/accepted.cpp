@@ -1,0 +1,2 @@
+void use();
+void use() {}

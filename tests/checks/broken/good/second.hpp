@@ -1,0 +1,5 @@
+#pragma once
+
+#include "first.hpp"
+
+inline int second() { return first().back(); }

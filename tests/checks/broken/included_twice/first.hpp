@@ -1,0 +1,3 @@
+struct First {
+  int value = 0;
+};

@@ -1,0 +1,3 @@
+#pragma once
+
+inline std::vector<int> first() { return {1, 2, 3}; }
