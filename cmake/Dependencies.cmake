@@ -150,6 +150,18 @@ set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
 target_link_libraries(easy_diffusion_dependency_openmp INTERFACE Threads::Threads)
 
+# A project that takes this one in by add_subdirectory links to the library from above this folder, where
+# imported targets are seen only if they are global.
+foreach(target Eigen3::Eigen xsimd nlohmann_json::nlohmann_json ZLIB::ZLIB GIF::GIF OpenMP::OpenMP_CXX Threads::Threads)
+  if(TARGET ${target})
+    get_target_property(imported ${target} IMPORTED)
+    get_target_property(folder ${target} SOURCE_DIR)
+    if(imported AND folder STREQUAL CMAKE_CURRENT_SOURCE_DIR)
+      set_target_properties(${target} PROPERTIES IMPORTED_GLOBAL ON)
+    endif()
+  endif()
+endforeach()
+
 set(easy_diffusion_dependencies)
 foreach(name eigen xsimd stb json zlib gif openmp)
   list(APPEND easy_diffusion_dependencies easy_diffusion_dependency_${name})

@@ -39,7 +39,7 @@ void program(ex::CommandLine& line) {
 
   const std::vector<double> variances = ex::forward_variances(setup);
   const double last_std = std::sqrt(variances.back() > 0 ? variances.back() : setup.dt * setup.sigma * setup.sigma);
-  ex::DensityObserver density(4 * last_std, 320);
+  ex::DensityObserver density(4 * last_std, 320, ex::column_interval(setup.steps));
   const auto rows = ex::forward_experiment(setup, 10, density);
 
   std::printf("forward diffusion: %lld paths, %lld steps of dt = %g, sigma = %g, seed %llu%s\n\n",
@@ -50,7 +50,9 @@ void program(ex::CommandLine& line) {
   for (const auto& row : rows)
     std::printf("%6lld %9.4g %12.6g %12.6g %12.3g %+12.2f\n", static_cast<long long>(row.step), row.t, row.measured,
                 row.discrete, row.standard_error, row.deviation());
-  if (setup.as_written) std::printf("\nThe equation itself has the variance %g at the end.\n", setup.sigma * setup.sigma * setup.dt * static_cast<double>(setup.steps));
+  if (setup.as_written)
+    std::printf("\nThe equation itself has the variance %g at the end.\n",
+                setup.sigma * setup.sigma * setup.dt * static_cast<double>(setup.steps));
   std::fflush(stdout);
 
   const char* const suffix = setup.as_written ? " (as written)" : "";

@@ -60,7 +60,8 @@ void program(ex::CommandLine& line) {
   line.add<std::int64_t>("--steps", setup.steps, "number of steps", 1, 100'000);
   line.add<double>("--dt", setup.dt, "length of a step", 1e-9, 1e9);
   line.add<double>("--sigma", setup.sigma, "strength of the noise", 1e-6, 1e6);
-  line.add<double>("--from", setup.reverse_from, "T, the time at which the reversal starts; above dt * steps", 1e-9, 1e12);
+  line.add<double>("--from", setup.reverse_from, "T, the time at which the reversal starts; above dt * steps", 1e-9,
+                   1e12);
   line.add<int>("--halvings", halvings, "how often dt is halved to show how the gap shrinks", 0, 8);
   line.add("--as-written", setup.as_written,
            "the start of the original's listing: its standard deviation is T, where the marginal has sigma sqrt(T)");
@@ -72,7 +73,7 @@ void program(ex::CommandLine& line) {
   ex::run_reverse(setup, 5, record);
 
   const std::vector<double> variances = ex::reverse_variances(setup);
-  ex::DensityObserver density(3.5 * std::sqrt(variances.front()), 320);
+  ex::DensityObserver density(3.5 * std::sqrt(variances.front()), 320, ex::column_interval(setup.steps));
   const auto rows = ex::reverse_experiment(setup, 10, density);
 
   std::printf("reverse diffusion: %lld paths, from T = %g in %lld steps of dt = %g, sigma = %g, seed %llu%s\n\n",

@@ -34,10 +34,10 @@ struct Diffusion1d {
 /// What should and what did come out after one number of steps.
 struct VarianceRow {
   std::int64_t step = 0;
-  double t = 0;            ///< time since the start of the run
-  double measured = 0;     ///< unbiased variance over the paths
-  double discrete = 0;     ///< exact variance of the scheme: Euler's own recursion
-  double continuous = 0;   ///< exact variance of the equation
+  double t = 0;               ///< time since the start of the run
+  double measured = 0;        ///< unbiased variance over the paths
+  double discrete = 0;        ///< exact variance of the scheme: Euler's own recursion
+  double continuous = 0;      ///< exact variance of the equation
   double standard_error = 0;  ///< of `measured` around `discrete`; the marginals are normal
 
   [[nodiscard]] double deviation() const {  ///< in standard errors
@@ -167,7 +167,8 @@ template <class... Observers>
   sde::StatisticsEvery statistics(every);
   run_forward(setup, setup.paths, statistics, observers...);
   const std::vector<double> discrete = forward_variances(setup);
-  return detail::variance_rows(setup, statistics, discrete, [&setup](double t) { return setup.sigma * setup.sigma * t; });
+  return detail::variance_rows(setup, statistics, discrete,
+                               [&setup](double t) { return setup.sigma * setup.sigma * t; });
 }
 
 /// The reverse run, likewise.
@@ -180,12 +181,14 @@ template <class... Observers>
                                [&setup](double t) { return reverse_continuous_variance(setup, t); });
 }
 
-/// An observer that counts, after every step, how many paths are in which bin of [-reach, reach].
+/// An observer that counts, at the start and after every k-th step, how many paths are in which bin of
+/// [-reach, reach].
 class DensityObserver {
  public:
-  DensityObserver(double reach, std::size_t bins) : reach_(reach), bins_(bins) {}
+  DensityObserver(double reach, std::size_t bins, std::int64_t every = 1) : reach_(reach), bins_(bins), every_(every) {}
 
-  void operator()(std::int64_t, double, const Tensor<float>& x) {
+  void operator()(std::int64_t step, double, const Tensor<float>& x) {
+    if (step % every_ != 0) return;
     std::vector<std::uint32_t> column(bins_);
     std::mutex mutex;
     const float scale = static_cast<float>(static_cast<double>(bins_) / (2 * reach_));
@@ -209,6 +212,7 @@ class DensityObserver {
   [[nodiscard]] double bin_middle(std::size_t b) const {
     return reach_ * ((2 * static_cast<double>(b) + 1) / static_cast<double>(bins_) - 1);
   }
+  [[nodiscard]] std::int64_t every() const noexcept { return every_; }
   [[nodiscard]] std::size_t columns() const noexcept { return columns_; }
   [[nodiscard]] std::size_t rows() const noexcept { return bins_; }
   [[nodiscard]] const std::vector<double>& values() const noexcept { return values_; }  ///< [columns, bins]
@@ -216,6 +220,7 @@ class DensityObserver {
  private:
   double reach_;
   std::size_t bins_;
+  std::int64_t every_;
   std::size_t columns_ = 0;
   std::vector<double> values_;
 };

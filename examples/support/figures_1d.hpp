@@ -32,9 +32,12 @@ namespace easy_diffusion::examples {
   return 10 * unit;
 }
 
+/// Steps between the columns of a density image, so that it has 250 to 500 of them where there are many steps.
+[[nodiscard]] inline std::int64_t column_interval(std::int64_t steps) { return steps < 500 ? 1 : steps / 250; }
+
 /// One curve a path, against the time since the start of the run.
-[[nodiscard]] inline LinePlot paths_figure(const std::string& title,
-                                           const sde::RecordEvery<Tensor<float>>& record, double dt) {
+[[nodiscard]] inline LinePlot paths_figure(const std::string& title, const sde::RecordEvery<Tensor<float>>& record,
+                                           double dt) {
   LinePlot plot;
   plot.axes = {.title = title, .x_label = "time t", .y_label = "x"};
   const auto& states = record.states();
@@ -60,7 +63,7 @@ namespace easy_diffusion::examples {
   plot.rows = density.rows();
   plot.values = density.values();
   plot.x_first = 0;
-  plot.x_last = dt * static_cast<double>(plot.columns - 1);
+  plot.x_last = dt * static_cast<double>(density.every()) * static_cast<double>(plot.columns - 1);
   plot.y_first = density.bin_middle(0);
   plot.y_last = density.bin_middle(plot.rows - 1);
   plot.full_scale = round_above(full_scale);

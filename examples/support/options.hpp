@@ -3,8 +3,6 @@
 /// clear line for whatever goes wrong.
 #pragma once
 
-#include <CLI/CLI.hpp>
-
 #include <cerrno>
 #include <charconv>
 #include <concepts>
@@ -18,6 +16,8 @@
 #include <string>
 #include <system_error>
 #include <utility>
+
+#include <CLI/CLI.hpp>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
@@ -88,17 +88,18 @@ class CommandLine {
 
   /// A number in [low, high]; whatever follows the number, and numbers outside, are refused.
   template <class T>
-    requires(std::integral<T> || std::floating_point<T>) && (!std::same_as<T, bool>)
-  CLI::Option* add(const std::string& name, T& target, const std::string& description,
-                   T low = std::numeric_limits<T>::lowest(), T high = std::numeric_limits<T>::max()) {
+  requires(std::integral<T> || std::floating_point<T>) &&
+      (!std::same_as<T, bool>)CLI::Option* add(const std::string& name, T& target, const std::string& description,
+                                               T low = std::numeric_limits<T>::lowest(),
+                                               T high = std::numeric_limits<T>::max()) {
     return app_
         .add_option_function<std::string>(
             name,
             [name, low, high, &target](const std::string& text) {
               T value{};
               if (!detail::read_number(text, value) || !(value >= low && value <= high))
-                throw ValueError(name + ": expected a " + (std::integral<T> ? "whole number" : "number") + between(low, high) +
-                                 ", got '" + text + "'");
+                throw ValueError(name + ": expected a " + (std::integral<T> ? "whole number" : "number") +
+                                 between(low, high) + ", got '" + text + "'");
               target = value;
             },
             description)
@@ -134,16 +135,17 @@ class CommandLine {
     std::error_code error;
     std::filesystem::create_directories(out, error);
     if (!std::filesystem::is_directory(out))
-      throw IoError("--out: cannot make the folder '" + out.string() + "': " +
-                    (error ? error.message() : "a file of this name is in the way"));
+      throw IoError("--out: cannot make the folder '" + out.string() +
+                    "': " + (error ? error.message() : "a file of this name is in the way"));
   }
 
  private:
   template <class T>
   static std::string between(T low, T high) {
     const bool below = high < std::numeric_limits<T>::max();
-    if (low > std::numeric_limits<T>::lowest())
-      return below ? " from " + detail::shown(low) + " to " + detail::shown(high) : " of at least " + detail::shown(low);
+    if (std::unsigned_integral<T> || low > std::numeric_limits<T>::lowest())
+      return below ? " from " + detail::shown(low) + " to " + detail::shown(high)
+                   : " of at least " + detail::shown(low);
     return below ? " up to " + detail::shown(high) : "";
   }
 
@@ -168,9 +170,7 @@ int run_main(int argc, const char* const* argv, Program&& program) {
     CommandLine line(argc, argv);
     try {
       program(line);
-    } catch (const CLI::CallForHelp&) {
-      std::fputs(line.app().help().c_str(), stdout);
-    }
+    } catch (const CLI::CallForHelp&) { std::fputs(line.app().help().c_str(), stdout); }
     if (std::fflush(stdout) != 0) return fail(std::string("standard output: ") + std::strerror(errno), 2);
     return 0;
   } catch (const CLI::ParseError& error) {
@@ -181,9 +181,7 @@ int run_main(int argc, const char* const* argv, Program&& program) {
     return fail(error.what(), 2);
   } catch (const std::bad_alloc&) {
     return fail("not enough memory for this size", 2);
-  } catch (const std::exception& error) {
-    return fail(error.what(), 1);
-  }
+  } catch (const std::exception& error) { return fail(error.what(), 1); }
 }
 
 }  // namespace easy_diffusion::examples

@@ -2,8 +2,6 @@
 /// Plots as PNG files, drawn by gnuplot through a pipe; the numbers of every plot as CSV, without it.
 #pragma once
 
-#include <sys/wait.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -16,6 +14,8 @@
 #include <string>
 #include <system_error>
 #include <vector>
+
+#include <sys/wait.h>
 
 #include "easy_diffusion/core/error.hpp"
 #include "support/output.hpp"
@@ -35,8 +35,8 @@ struct Curve {
 struct Axes {
   std::string title, x_label, y_label;
   bool log_x = false, log_y = false;
-  std::string legend = "outside center top horizontal";  ///< where it stands, in gnuplot's words
-  int width = 1100, height = 680;   ///< pixels
+  std::string legend = "center bmargin horizontal";  ///< where it stands, in gnuplot's words
+  int width = 1100, height = 680;                    ///< pixels
 };
 
 /// Curves over one pair of axes.
@@ -99,7 +99,7 @@ inline std::string frame(const Axes& axes, const std::filesystem::path& png) {
   s += "set tics nomirror out scale 0.6 textcolor rgb '#334155'\n";
   s += "set grid linetype 1 linecolor rgb '#e2e8f0' linewidth 1\n";
   s += "set key " + axes.legend + " Left reverse spacing 1.25 samplen 2.2 width 2 textcolor rgb '#334155'\n";
-  s += "set lmargin 11\nset rmargin 4\nset tmargin 5\nset bmargin 4.6\n";
+  s += "set lmargin 11\nset rmargin 4\nset tmargin 3.4\nset bmargin 6.2\n";
   if (axes.log_x) s += "set logscale x\n";
   if (axes.log_y) s += "set logscale y\n";
   return s;
@@ -201,7 +201,8 @@ inline void draw_png(const DensityPlot& plot, const std::filesystem::path& png) 
   const double dx = (plot.x_last - plot.x_first) / static_cast<double>(plot.columns - 1);
   const double dy = (plot.y_last - plot.y_first) / static_cast<double>(plot.rows - 1);
   // White to deep blue, lightness falling evenly.
-  script += "set palette defined (0 '#ffffff', 0.08 '#e8f1fd', 0.3 '#a5c8f5', 0.55 '#4f8fe6', 0.8 '#1d4fb4', 1 '#0b1f54')\n";
+  script +=
+      "set palette defined (0 '#ffffff', 0.08 '#e8f1fd', 0.3 '#a5c8f5', 0.55 '#4f8fe6', 0.8 '#1d4fb4', 1 '#0b1f54')\n";
   script += "set xrange [" + detail::number(plot.x_first - dx / 2) + ":" + detail::number(plot.x_last + dx / 2) + "]\n";
   script += "set yrange [" + detail::number(std::min(plot.y_first, plot.y_last) - std::abs(dy) / 2) + ":" +
             detail::number(std::max(plot.y_first, plot.y_last) + std::abs(dy) / 2) + "]\n";

@@ -1,5 +1,5 @@
-# Installs the build into a folder of its own, then configures, builds and runs the consumer project against
-# it: BUILD, SOURCE, BINARY, GENERATOR, CXX.
+# Configures, builds and runs the consumer project SOURCE in BINARY, with GENERATOR and CXX: against the package that
+# BUILD installs into a folder of its own, or with the sources in VENDORED added to it.
 
 function(run what)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
@@ -9,8 +9,13 @@ function(run what)
 endfunction()
 
 file(REMOVE_RECURSE "${BINARY}")
-run("install" "${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${BINARY}/prefix")
+if(VENDORED)
+  set(whence -D "EASY_DIFFUSION_SOURCE=${VENDORED}")
+else()
+  run("install" "${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${BINARY}/prefix")
+  set(whence -D "CMAKE_PREFIX_PATH=${BINARY}/prefix")
+endif()
 run("configure" "${CMAKE_COMMAND}" -S "${SOURCE}" -B "${BINARY}/build" -G "${GENERATOR}"
-    -D "CMAKE_CXX_COMPILER=${CXX}" -D "CMAKE_PREFIX_PATH=${BINARY}/prefix")
+    -D "CMAKE_CXX_COMPILER=${CXX}" ${whence})
 run("build" "${CMAKE_COMMAND}" --build "${BINARY}/build")
 run("run" "${BINARY}/build/consumer")

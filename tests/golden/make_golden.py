@@ -138,9 +138,6 @@ class GaussianFourierProjection(torch.nn.Module):
         angle = t[:, None] * self.W[None, :] * 2 * math.pi
         return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
 
-    def state_dict(self, *args, **kwargs):
-        return super().state_dict(*args, **kwargs)
-
 
 class Stage(torch.nn.Module):
     """Convolution, plus a linear map of the embedding, GroupNorm, SiLU."""

@@ -16,6 +16,7 @@
 #include "easy_diffusion/io/grid.hpp"
 #include "easy_diffusion/io/npy.hpp"
 #include "easy_diffusion/io/safetensors.hpp"
+
 #include "io/file_tools.hpp"
 
 using namespace easy_diffusion;
@@ -51,9 +52,7 @@ std::string refusal_on_full_disk(F&& f) {
     const FileSizeLimit limit(10'000);
     try {
       f();
-    } catch (const IoError& error) {
-      message = error.what();
-    }
+    } catch (const IoError& error) { message = error.what(); }
   }
   return message;
 }
@@ -113,7 +112,9 @@ TEST_CASE("a full disk leaves the old file, whatever is written", "[io]") {
 
   const std::vector<std::string> messages = {
       refusal_on_full_disk([&] { io::write_file(path, std::string(1 << 20, 'x')); }),
-      refusal_on_full_disk([&] { io::write_safetensors(path, {{"large", large}}); }),
+      refusal_on_full_disk([&] {
+        io::write_safetensors(path, {{"large", large}});
+      }),
       refusal_on_full_disk([&] { io::write_npy(path, large); }),
       refusal_on_full_disk([&] { io::save_png(path, noise); }),
       refusal_on_full_disk([&] { io::save_grid(path, noise); }),

@@ -75,9 +75,7 @@ std::string refusal(F&& f) {
     CHECK(message.find('\n') == std::string::npos);
     CHECK(message.size() < 600);
     return message;
-  } catch (const std::exception& error) {
-    FAIL("another exception than expected: " << error.what());
-  }
+  } catch (const std::exception& error) { FAIL("another exception than expected: " << error.what()); }
   FAIL("nothing was thrown");
   return {};
 }
@@ -85,7 +83,8 @@ std::string refusal(F&& f) {
 /// Files in a folder, without the folder's name.
 inline std::vector<std::string> listing(const std::filesystem::path& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    names.push_back(entry.path().filename().string());
   return names;
 }
 

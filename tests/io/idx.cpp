@@ -46,21 +46,25 @@ TEST_CASE("IDX: malformed files are refused in one line", "[io]") {
   CHECK_THAT(refused(""), ContainsSubstring("ends within the header"));
   CHECK_THAT(refused(std::string("\0\0\x08", 3)), ContainsSubstring("ends within the header"));
   CHECK_THAT(refused(std::string("\0\0\x08\x03\0\0", 6)), ContainsSubstring("ends within the header"));
-  CHECK_THAT(refused("PK\x03\x04 something else"), ContainsSubstring("expected it to start with 00 00 08 and the rank, got 50 4b 03 04"));
+  CHECK_THAT(refused("PK\x03\x04 something else"),
+             ContainsSubstring("expected it to start with 00 00 08 and the rank, got 50 4b 03 04"));
   CHECK_THAT(refused(std::string("\0\0\x08\0", 4)), ContainsSubstring("got 00 00 08 00"));
-  CHECK_THAT(refused(idx_file(13, {2}, std::string(8, '\0'))), ContainsSubstring("expected elements of type 08 (unsigned bytes), got 0d"));
+  CHECK_THAT(refused(idx_file(13, {2}, std::string(8, '\0'))),
+             ContainsSubstring("expected elements of type 08 (unsigned bytes), got 0d"));
   CHECK_THAT(refused(idx_file(8, {1, 1, 1, 1, 1, 1, 1}, "x")), ContainsSubstring("rank of at most 6, got 7"));
   CHECK_THAT(refused(idx_file(8, {3}, "ab")), ContainsSubstring("ends early: shape [3]: expected 3 elements, got 2"));
   CHECK_THAT(refused(idx_file(8, {3}, "abcd")), ContainsSubstring("data after the last element: expected 3 bytes"));
   CHECK_THAT(refused(idx_file(8, {60000, 28, 28}, "ab")), ContainsSubstring("expected 47040000 elements, got 2"));
   CHECK_THAT(refused(idx_file(8, {UINT32_MAX, UINT32_MAX, UINT32_MAX}, "ab")), ContainsSubstring("overflows"));
-  CHECK_THAT(refused(idx_file(8, {UINT32_MAX, 1u << 25}, "ab")), ContainsSubstring("expected 144115188042301440 elements, got 2"));
+  CHECK_THAT(refused(idx_file(8, {UINT32_MAX, 1u << 25}, "ab")),
+             ContainsSubstring("expected 144115188042301440 elements, got 2"));
 }
 
 TEST_CASE("IDX: damaged gzip streams are refused in one line", "[io]") {
   const std::string text = idx_file(8, {100, 100}, counting(10'000));
   const std::string good = gzip(text);
-  for (const std::size_t size : {std::size_t{2}, std::size_t{5}, std::size_t{15}, good.size() / 2, good.size() - 8, good.size() - 1}) {
+  for (const std::size_t size :
+       {std::size_t{2}, std::size_t{5}, std::size_t{15}, good.size() / 2, good.size() - 8, good.size() - 1}) {
     const std::string message = refused(good.substr(0, size));
     CHECK_THAT(message, ContainsSubstring("the gzip stream ends early"));
   }
@@ -72,7 +76,8 @@ TEST_CASE("IDX: damaged gzip streams are refused in one line", "[io]") {
   CHECK_THAT(refused(wrong_method), ContainsSubstring("the gzip stream is damaged"));
   CHECK_THAT(refused(good + "tail"), ContainsSubstring("4 bytes after the gzip stream"));
   CHECK_THAT(refused(gzip(text + "more")), ContainsSubstring("data after the last element"));
-  CHECK_THAT(refused(gzip(text.substr(0, 5000))), ContainsSubstring("ends early: shape [100, 100]: expected 10000 elements"));
+  CHECK_THAT(refused(gzip(text.substr(0, 5000))),
+             ContainsSubstring("ends early: shape [100, 100]: expected 10000 elements"));
 }
 
 TEST_CASE("IDX: a mutated file is read or refused", "[io][fuzz]") {
@@ -84,8 +89,7 @@ TEST_CASE("IDX: a mutated file is read or refused", "[io][fuzz]") {
   for (int round = 0; round < 3000; ++round) {
     try {
       read += io::read_idx(spill(folder / "bad", mutated(round % 2 == 0 ? plain : packed, dice))).size() > 0 ? 1 : 0;
-    } catch (const Error&) {
-    }
+    } catch (const Error&) {}
   }
   CHECK(read < 3000);
 }

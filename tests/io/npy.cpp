@@ -13,8 +13,8 @@ using namespace easy_diffusion::test;
 namespace {
 
 std::string npy(int version, const std::string& header, const std::string& data) {
-  return "\x93NUMPY" + std::string{static_cast<char>(version), '\0'} + little_endian(header.size(), version == 1 ? 2 : 4) +
-         header + data;
+  return "\x93NUMPY" + std::string{static_cast<char>(version), '\0'} +
+         little_endian(header.size(), version == 1 ? 2 : 4) + header + data;
 }
 
 std::string refused(const std::string& bytes) {
@@ -60,7 +60,8 @@ TEST_CASE("npy: files of other writers", "[io]") {
   const auto folder = scratch_folder("npy_foreign");
   const std::string six("\0\1\2\3\4\5", 6);
   for (const int version : {1, 2, 3}) {
-    const auto x = io::read_npy<std::int64_t>(spill(folder / "a", npy(version, dictionary("|u1", "False", "(2, 3)"), six)));
+    const auto x =
+        io::read_npy<std::int64_t>(spill(folder / "a", npy(version, dictionary("|u1", "False", "(2, 3)"), six)));
     CHECK(x.shape() == Shape{2, 3});
     CHECK(x(1, 0) == 3);
   }
@@ -74,9 +75,11 @@ TEST_CASE("npy: files of other writers", "[io]") {
   for (std::int64_t i = 0; i < 2; ++i)
     for (std::int64_t j = 0; j < 3; ++j)
       for (std::int64_t k = 0; k < 4; ++k) CHECK(z(i, j, k) == i + 2 * j + 6 * k);
-  const auto half = io::read_npy<float>(spill(folder / "a", npy(1, dictionary("<f2", "False", "(1,)"), little_endian(0x3E00, 2))));
+  const auto half =
+      io::read_npy<float>(spill(folder / "a", npy(1, dictionary("<f2", "False", "(1,)"), little_endian(0x3E00, 2))));
   CHECK(half[0] == 1.5F);
-  const auto flag = io::read_npy<std::uint8_t>(spill(folder / "a", npy(1, "{\"shape\":(), \"fortran_order\":False,\"descr\":\"|b1\"}", "\1")));
+  const auto flag = io::read_npy<std::uint8_t>(
+      spill(folder / "a", npy(1, "{\"shape\":(), \"fortran_order\":False,\"descr\":\"|b1\"}", "\1")));
   CHECK(flag[0] == 1);
 }
 
@@ -87,21 +90,34 @@ TEST_CASE("npy: malformed files are refused in one line", "[io]") {
   CHECK_THAT(refused("\x93NUMPY"), ContainsSubstring("ends within the header"));
   CHECK_THAT(refused(npy(4, dictionary("<f4", "False", "(1,)"), four)), ContainsSubstring("got 4.0"));
   CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)"), four).substr(0, 30)), ContainsSubstring("ends early"));
-  CHECK_THAT(refused(npy(2, "", "").replace(8, 4, "\xFF\xFF\xFF\xFF")), ContainsSubstring("expected a header of 4294967295 bytes"));
-  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)"), "abc")), ContainsSubstring("shape [1]: expected 4 bytes of data, got 3"));
-  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)"), "abcde")), ContainsSubstring("expected 4 bytes of data, got 5"));
-  CHECK_THAT(refused(npy(1, dictionary(">f4", "False", "(1,)"), four)), ContainsSubstring("little-endian numbers such as <f4, <f8, <i8 or |u1, got '>f4'"));
+  CHECK_THAT(refused(npy(2, "", "").replace(8, 4, "\xFF\xFF\xFF\xFF")),
+             ContainsSubstring("expected a header of 4294967295 bytes"));
+  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)"), "abc")),
+             ContainsSubstring("shape [1]: expected 4 bytes of data, got 3"));
+  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)"), "abcde")),
+             ContainsSubstring("expected 4 bytes of data, got 5"));
+  CHECK_THAT(refused(npy(1, dictionary(">f4", "False", "(1,)"), four)),
+             ContainsSubstring("little-endian numbers such as <f4, <f8, <i8 or |u1, got '>f4'"));
   CHECK_THAT(refused(npy(1, dictionary("|O", "False", "(1,)"), four)), ContainsSubstring("got '|O'"));
-  CHECK_THAT(refused(npy(1, dictionary("<i4", "False", "(1,)"), four)), ContainsSubstring("expected a floating-point type, got I32"));
+  CHECK_THAT(refused(npy(1, dictionary("<i4", "False", "(1,)"), four)),
+             ContainsSubstring("expected a floating-point type, got I32"));
   CHECK_THAT(refused(npy(1, dictionary("<f4", "false", "(1,)"), four)), ContainsSubstring("expected True or False"));
-  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(-1,)"), four)), ContainsSubstring("expected an extent, got '-'"));
-  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(4294967296, 4294967296)"), four)), ContainsSubstring("overflows"));
-  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(99999999999999999999,)"), four)), ContainsSubstring("a smaller extent"));
-  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,1,1,1,1,1,1)"), four)), ContainsSubstring("more than 6 extents"));
-  CHECK_THAT(refused(npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", four)), ContainsSubstring("structured types are not supported"));
-  CHECK_THAT(refused(npy(1, "{'descr': '<f4', 'shape': (1,)}", four)), ContainsSubstring("each of descr, fortran_order and shape once"));
-  CHECK_THAT(refused(npy(1, "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", four)), ContainsSubstring("once"));
-  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)") + "x", four)), ContainsSubstring("expected the end of the header, got 'x'"));
+  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(-1,)"), four)),
+             ContainsSubstring("expected an extent, got '-'"));
+  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(4294967296, 4294967296)"), four)),
+             ContainsSubstring("overflows"));
+  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(99999999999999999999,)"), four)),
+             ContainsSubstring("a smaller extent"));
+  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,1,1,1,1,1,1)"), four)),
+             ContainsSubstring("more than 6 extents"));
+  CHECK_THAT(refused(npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", four)),
+             ContainsSubstring("structured types are not supported"));
+  CHECK_THAT(refused(npy(1, "{'descr': '<f4', 'shape': (1,)}", four)),
+             ContainsSubstring("each of descr, fortran_order and shape once"));
+  CHECK_THAT(refused(npy(1, "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1,)}", four)),
+             ContainsSubstring("once"));
+  CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)") + "x", four)),
+             ContainsSubstring("expected the end of the header, got 'x'"));
 }
 
 TEST_CASE("npy: a mutated file is read or refused", "[io][fuzz]") {
@@ -112,8 +128,7 @@ TEST_CASE("npy: a mutated file is read or refused", "[io][fuzz]") {
   for (int round = 0; round < 3000; ++round) {
     try {
       read += io::read_npy<float>(spill(folder / "bad", mutated(plain, dice))).size() > 0 ? 1 : 0;
-    } catch (const Error&) {
-    }
+    } catch (const Error&) {}
   }
   CHECK(read > 0);
   CHECK(read < 3000);

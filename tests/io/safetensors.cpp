@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "easy_diffusion/core/tensor.hpp"
+
 #include "io/file_tools.hpp"
 
 using namespace easy_diffusion;
@@ -24,8 +25,8 @@ std::string safetensors(const std::string& header, const std::string& data) {
 
 /// What the refusal of a file with that header and so many bytes of data says.
 std::string refused(const std::string& header, std::size_t data_bytes) {
-  const auto path = spill(scratch_folder("safetensors_bad") / "bad.safetensors",
-                          safetensors(header, std::string(data_bytes, '\0')));
+  const auto path =
+      spill(scratch_folder("safetensors_bad") / "bad.safetensors", safetensors(header, std::string(data_bytes, '\0')));
   const std::string message = refusal<FormatError>([&] { static_cast<void>(SafetensorsFile::open(path)); });
   CHECK_THAT(message, ContainsSubstring(path.string()));
   return message;
@@ -36,6 +37,12 @@ std::string refused_bytes(const std::string& bytes) {
   const std::string message = refusal<FormatError>([&] { static_cast<void>(SafetensorsFile::open(path)); });
   CHECK_THAT(message, ContainsSubstring(path.string()));
   return message;
+}
+
+/// A tensor of two floats in a header.
+std::string two_floats(const std::string& name, int begin, int end) {
+  return "\"" + name + R"(":{"dtype":"F32","shape":[2],"data_offsets":[)" + std::to_string(begin) + "," +
+         std::to_string(end) + "]}";
 }
 
 }  // namespace
@@ -50,9 +57,9 @@ TEST_CASE("safetensors: what is written is read", "[io]") {
   const Tensor<float> scalar(Shape{}, 4.0F);
   const Tensor<float> nothing(Shape{3, 0, 2});
   const io::Metadata metadata = {{"step", "100"}, {"text", "\"quoted\" \\ \n \x01 \xC3\xA4 \xE7\x8C\xAB"}, {"", ""}};
-  io::write_safetensors(path,
-                        {{"u", u}, {"f", f.view()}, {"nothing", nothing}, {"d", d}, {"i", i}, {"j", j}, {"a \"b\"", scalar}},
-                        metadata);
+  io::write_safetensors(
+      path, {{"u", u}, {"f", f.view()}, {"nothing", nothing}, {"d", d}, {"i", i}, {"j", j}, {"a \"b\"", scalar}},
+      metadata);
 
   const SafetensorsFile file = SafetensorsFile::open(path);
   CHECK(file.names() == std::vector<std::string>{"u", "f", "nothing", "d", "i", "j", "a \"b\""});
@@ -66,7 +73,9 @@ TEST_CASE("safetensors: what is written is read", "[io]") {
   CHECK(file.shape("a \"b\"").rank() == 0);
   CHECK(file.read<float>("a \"b\"")[0] == 4.0F);
   CHECK(file.read<float>("nothing").shape() == Shape{3, 0, 2});
-  const auto same = [](const auto& a, const auto& b) { return a.shape() == b.shape() && std::equal(a.begin(), a.end(), b.begin()); };
+  const auto same = [](const auto& a, const auto& b) {
+    return a.shape() == b.shape() && std::equal(a.begin(), a.end(), b.begin());
+  };
   CHECK(same(file.read<float>("f"), f));
   CHECK(same(file.read<double>("f"), Tensor<double>::copy_of(f.view())));
   CHECK(same(file.read<double>("d"), d));
@@ -104,11 +113,9 @@ TEST_CASE("safetensors: bytes are frozen", "[io]") {
 TEST_CASE("safetensors: files of other writers", "[io]") {
   const auto folder = scratch_folder("safetensors_foreign");
   // Not aligned, out of order in the header, with white space and escapes.
-  const auto path = spill(
-      folder / "a",
-      safetensors(R"({ "b" : {"data_offsets":[1,9],"shape":[ 2 ],"dtype":"F32"},
+  const auto path = spill(folder / "a", safetensors(R"({ "b" : {"data_offsets":[1,9],"shape":[ 2 ],"dtype":"F32"},
                       "\u00e4\ud83d\ude00\/\n" : {"dtype":"U8","shape":[1],"data_offsets":[0,1]}}  )",
-                  std::string("\x07\0\0\x80\x3F\0\0\0\x40", 9)));
+                                                    std::string("\x07\0\0\x80\x3F\0\0\0\x40", 9)));
   const auto file = SafetensorsFile::open(path);
   CHECK(file.names() == std::vector<std::string>{"\xC3\xA4\xF0\x9F\x98\x80/\n", "b"});
   CHECK(file.read<float>("b")[1] == 2.0F);
@@ -177,7 +184,8 @@ TEST_CASE("safetensors: malformed files are refused in one line", "[io]") {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   CHECK_THAT(refused_bytes(""), ContainsSubstring("at least 8 bytes, got 0"));
   CHECK_THAT(refused_bytes("1234567"), ContainsSubstring("at least 8 bytes, got 7"));
-  CHECK_THAT(refused_bytes(little_endian(100'000'001, 8) + "{}"), ContainsSubstring("at most 100000000 bytes, got 100000001"));
+  CHECK_THAT(refused_bytes(little_endian(100'000'001, 8) + "{}"),
+             ContainsSubstring("at most 100000000 bytes, got 100000001"));
   CHECK_THAT(refused_bytes(little_endian(UINT64_MAX, 8) + "{}"), ContainsSubstring("got 18446744073709551615"));
   CHECK_THAT(refused_bytes(little_endian(3, 8) + "{}"), ContainsSubstring("expected a header of 3 bytes, got 2"));
   CHECK_THAT(refused_bytes(little_endian(0, 8)), ContainsSubstring("expected '{', got its end"));
@@ -199,34 +207,48 @@ TEST_CASE("safetensors: malformed files are refused in one line", "[io]") {
   CHECK_THAT(refused("{\"\xFF\":{}}", 0), ContainsSubstring("expected UTF-8"));
   CHECK_THAT(refused(std::string("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},}"), 8),
              ContainsSubstring("expected a string, got '}'"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}})", 16),
+  CHECK_THAT(refused("{" + two_floats("a", 0, 8) + "," + two_floats("a", 8, 16) + "}", 16),
              ContainsSubstring("tensor 'a' is there twice"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8),
              ContainsSubstring("tensor 'a': dtype is there twice"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", 8), ContainsSubstring("tensor 'a': shape is missing"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", 8),
+             ContainsSubstring("tensor 'a': shape is missing"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"offsets":[0,8]}})", 8), ContainsSubstring("got 'offsets'"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}})", 8), ContainsSubstring("unknown dtype 'F31'"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("unknown dtype 'F31'"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F64","shape":[2],"data_offsets":[0,8]}})", 8),
              ContainsSubstring("tensor 'a': F64 [2]: expected 16 bytes, got 8"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8), ContainsSubstring("expected a natural number, got '-'"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", 8), ContainsSubstring("expected ']', got '.'"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[02],"data_offsets":[0,8]}})", 8), ContainsSubstring("leading zeros"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":["2"],"data_offsets":[0,8]}})", 8), ContainsSubstring("expected a natural number"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8]}})", 8), ContainsSubstring("below 2^64"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]}})", 8), ContainsSubstring("tensor 'a': "));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}})", 8), ContainsSubstring("overflows"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1],"data_offsets":[0,1]}})", 1), ContainsSubstring("at most 6 extents, got 7"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8), ContainsSubstring("begin <= end"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,9]}})", 8), ContainsSubstring("[begin, end]"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("expected a natural number, got '-'"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("expected ']', got '.'"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[02],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("leading zeros"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":["2"],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("expected a natural number"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("below 2^64"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("tensor 'a': "));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}})", 8),
+             ContainsSubstring("overflows"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1],"data_offsets":[0,1]}})", 1),
+             ContainsSubstring("at most 6 extents, got 7"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8),
+             ContainsSubstring("begin <= end"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,9]}})", 8),
+             ContainsSubstring("[begin, end]"));
+  CHECK_THAT(refused("{" + two_floats("a", 0, 8) + "," + two_floats("b", 4, 12) + "}", 12),
              ContainsSubstring("tensor 'b' overlaps the one before it: expected offset 8, got 4"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8),
+  CHECK_THAT(refused("{" + two_floats("a", 0, 8) + "," + two_floats("b", 0, 8) + "}", 8),
              ContainsSubstring("overlaps"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[12,20]}})", 20),
+  CHECK_THAT(refused("{" + two_floats("a", 0, 8) + "," + two_floats("b", 12, 20) + "}", 20),
              ContainsSubstring("tensor 'b' leaves a gap behind the one before it: expected offset 8, got 12"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), ContainsSubstring("expected offset 0, got 4"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615]}})", 8),
-             ContainsSubstring("expected 8 bytes, got 7"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
+             ContainsSubstring("expected offset 0, got 4"));
+  CHECK_THAT(
+      refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615]}})", 8),
+      ContainsSubstring("expected 8 bytes, got 7"));
   CHECK_THAT(refused(R"({"__metadata__":{"a":1}})", 0), ContainsSubstring("expected a string, got '1'"));
   CHECK_THAT(refused(R"({"__metadata__":{"a":"1","a":"2"}})", 0), ContainsSubstring("__metadata__ has 'a' twice"));
   CHECK_THAT(refused(R"({"__metadata__":{},"__metadata__":{}})", 0), ContainsSubstring("__metadata__ is there twice"));
@@ -241,7 +263,8 @@ TEST_CASE("safetensors: files that cannot be opened are named", "[io]") {
   const auto open = [](const std::filesystem::path& path) {
     return refusal<IoError>([&] { static_cast<void>(SafetensorsFile::open(path)); });
   };
-  CHECK_THAT(open(folder / "none"), ContainsSubstring((folder / "none").string() + ": cannot open: No such file or directory"));
+  CHECK_THAT(open(folder / "none"),
+             ContainsSubstring((folder / "none").string() + ": cannot open: No such file or directory"));
   CHECK_THAT(open(folder), ContainsSubstring(folder.string() + ": expected a file, got a folder"));
   CHECK_THAT(open("/dev/null"), ContainsSubstring("/dev/null: expected a regular file"));
   if (::geteuid() != 0) {
@@ -255,7 +278,8 @@ TEST_CASE("safetensors: what is not written", "[io]") {
   const auto folder = scratch_folder("safetensors_write");
   const auto path = spill(folder / "a", "old");
   const Tensor<float> x({1}, 1.0F);
-  const auto refused_entries = [&](const std::vector<io::SafetensorsEntry>& entries, const io::Metadata& metadata = {}) {
+  const auto refused_entries = [&](const std::vector<io::SafetensorsEntry>& entries,
+                                   const io::Metadata& metadata = {}) {
     return refusal<ValueError>([&] { io::write_safetensors(path, entries, metadata); });
   };
   CHECK_THAT(refused_entries({{"x", x}, {"x", x}}), ContainsSubstring("tensor 'x': the name is there twice"));
@@ -286,15 +310,14 @@ TEST_CASE("safetensors: a mutated file is read or refused", "[io][fuzz]") {
       for (const std::string& name : file.names()) {
         try {
           static_cast<void>(file.read<float>(name));
-        } catch (const FormatError&) {
-        }
+        } catch (const FormatError&) {}
       }
       // Whatever is accepted here must be JSON.
       std::uint64_t length = 0;
-      for (int i = 7; i >= 0; --i) length = 256 * length + static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
+      for (int i = 7; i >= 0; --i)
+        length = 256 * length + static_cast<unsigned char>(bytes[static_cast<std::size_t>(i)]);
       CHECK(nlohmann::json::accept(bytes.substr(8, length)));
-    } catch (const Error&) {
-    }
+    } catch (const Error&) {}
   }
   CHECK(opened > 0);
   CHECK(opened < 3000);

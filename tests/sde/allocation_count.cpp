@@ -12,8 +12,8 @@ std::atomic<std::uint64_t> count{0};
 void* take(std::size_t size, std::size_t alignment) {
   count.fetch_add(1, std::memory_order_relaxed);
   if (size == 0) size = 1;
-  void* const memory =
-      alignment == 0 ? std::malloc(size) : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  void* const memory = alignment == 0 ? std::malloc(size)
+                                      : std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }

@@ -1,13 +1,13 @@
 /// The experiments of examples/forward_1d and examples/reverse_1d, with their default sizes and seed.
 
-#include "../../examples/support/diffusion_1d.hpp"
-
 #include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "support/catch.hpp"
+
+#include "../../examples/support/diffusion_1d.hpp"
 
 namespace ex = easy_diffusion::examples;
 

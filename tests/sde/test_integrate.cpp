@@ -1,4 +1,3 @@
-#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -6,11 +5,14 @@
 #include <limits>
 #include <vector>
 
+#include <Eigen/Core>
+
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/sde/sde.hpp"
-#include "sde/allocation_count.hpp"
 #include "support/catch.hpp"
+
+#include "sde/allocation_count.hpp"
 
 namespace sde = easy_diffusion::sde;
 using easy_diffusion::Tensor;
@@ -91,8 +93,10 @@ TEST_CASE("bad grids are refused with a reason", "[sde][grid]") {
   CHECK_THROWS_WITH(TimeGrid::uniform(1, 1 + 1e-15, 1000), ContainsSubstring("dt is zero"));
   CHECK_THROWS_AS(TimeGrid::from_times({}), ValueError);
   CHECK_THROWS_AS(TimeGrid::from_times({1}), ValueError);
-  CHECK_THROWS_WITH(TimeGrid::from_times({0, 1, 1, 2}), ContainsSubstring("dt is zero") && ContainsSubstring("1 and 2"));
-  CHECK_THROWS_WITH(TimeGrid::from_times({0, 1, 2, 1.5}), ContainsSubstring("not monotone") && ContainsSubstring("time 3"));
+  CHECK_THROWS_WITH(TimeGrid::from_times({0, 1, 1, 2}),
+                    ContainsSubstring("dt is zero") && ContainsSubstring("1 and 2"));
+  CHECK_THROWS_WITH(TimeGrid::from_times({0, 1, 2, 1.5}),
+                    ContainsSubstring("not monotone") && ContainsSubstring("time 3"));
   CHECK_THROWS_WITH(TimeGrid::from_times({2, 1, 1.5}), ContainsSubstring("not monotone"));
   CHECK_THROWS_AS(TimeGrid::from_times({0, nan, 2}), ValueError);
 }
@@ -104,9 +108,9 @@ TEST_CASE("observers see the start and every step, and may stop", "[sde][integra
   sde::RecordEvery<std::array<double, 2>> all(1), thirds(3);
   sde::StatisticsEvery statistics(5);
   std::vector<std::int64_t> reported;
-  const auto result = sde::integrate(sde::EulerMaruyama<std::array<double, 2>>{}, sde::BrownianMotion(), x, grid, noise,
-                                     all, thirds, statistics,
-                                     sde::progress_every(4, [&](std::int64_t step, double) { reported.push_back(step); }));
+  const auto result =
+      sde::integrate(sde::EulerMaruyama<std::array<double, 2>>{}, sde::BrownianMotion(), x, grid, noise, all, thirds,
+                     statistics, sde::progress_every(4, [&](std::int64_t step, double) { reported.push_back(step); }));
   CHECK(result.steps == 10);
   CHECK(result.t == 1.0);
   CHECK_FALSE(result.stopped);
@@ -122,8 +126,9 @@ TEST_CASE("observers see the start and every step, and may stop", "[sde][integra
 
   std::array<double, 2> y{};
   sde::RecordEvery<std::array<double, 2>> until(1);
-  const auto stopped = sde::integrate(sde::EulerMaruyama<std::array<double, 2>>{}, sde::BrownianMotion(), y, grid, noise,
-                                      sde::stop_when([](std::int64_t step, double, const auto&) { return step == 6; }), until);
+  const auto stopped =
+      sde::integrate(sde::EulerMaruyama<std::array<double, 2>>{}, sde::BrownianMotion(), y, grid, noise,
+                     sde::stop_when([](std::int64_t step, double, const auto&) { return step == 6; }), until);
   CHECK(stopped.stopped);
   CHECK(stopped.steps == 6);
   CHECK(stopped.t == grid.time(6));

@@ -59,7 +59,10 @@ std::vector<Error> errors(S x0, int first, int last) {
     sde::integrate(Stepper<S>{}, Problem{}, x, sde::TimeGrid::uniform(0, 1, steps), noise);
     sde::Moments moments;
     sde::for_each_element(
-        [&](const auto& e, const auto& b) { moments.merge({1, std::abs(e - Problem::exact(1, 1, b)), 0}); }, x, w);
+        [&](const auto& e, const auto& b) {
+          moments.merge({1, std::abs(e - Problem::exact(1, 1, b)), 0});
+        },
+        x, w);
     result.push_back({1.0 / static_cast<double>(steps), moments.mean,
                       std::sqrt(moments.variance() / static_cast<double>(moments.count))});
   }

@@ -113,7 +113,8 @@ TEST_CASE("the reverse equation with the exact score leads from the prior back t
   Tensor<float> x({n});
   sde::draw_normal(x, process.prior_std(), {3, easy_diffusion::streams::initial_state, 0});
   const auto grid = sde::TimeGrid::uniform(1, 1e-3, steps);
-  sde::integrate(sde::EulerMaruyama<Tensor<float>>{}, sde::reverse(process, score), x, grid, sde::BrownianNoise{.seed = 3});
+  sde::integrate(sde::EulerMaruyama<Tensor<float>>{}, sde::reverse(process, score), x, grid,
+                 sde::BrownianNoise{.seed = 3});
   // Euler's own recursion for mean and variance, which is exact for a linear drift.
   double m = 0, v = process.prior_std() * process.prior_std();
   for (std::int64_t i = 0; i < steps; ++i) {

@@ -1,10 +1,11 @@
-#include <Eigen/Core>
 #include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
+
+#include <Eigen/Core>
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/sde/sde.hpp"
@@ -21,8 +22,7 @@ struct Particle {
 };
 
 template <class F, class P, class... Q>
-  requires(std::is_same_v<std::remove_const_t<P>, Particle>)
-void for_each_element(F&& f, P& x, Q&... others) {
+requires(std::is_same_v<std::remove_const_t<P>, Particle>) void for_each_element(F&& f, P& x, Q&... others) {
   f(x.q, others.q...);
   f(x.p, others.p...);
 }
@@ -37,7 +37,7 @@ static_assert(sde::State<std::vector<float>> && sde::State<std::array<std::vecto
 static_assert(sde::State<Eigen::ArrayXd> && sde::State<Eigen::Matrix3f> && sde::State<Eigen::ArrayXXf>);
 static_assert(sde::State<Tensor<float>> && sde::State<particles::Particle>);
 static_assert(!sde::State<int> && !sde::State<std::array<int, 2>> && !sde::State<std::string>);
-static_assert(!sde::State<Tensor<std::int32_t>> || std::is_same_v<sde::scalar_t<Tensor<std::int32_t>>, std::int32_t>);
+static_assert(!sde::State<Tensor<std::int32_t>> && !sde::State<std::vector<int>>);
 // A copy of a view shares its elements: a work state made from it would overwrite the state.
 static_assert(!sde::State<TensorView<float>> && !sde::State<std::span<double>>);
 static_assert(std::is_same_v<sde::scalar_t<Tensor<float>>, float>);

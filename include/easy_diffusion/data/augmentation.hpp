@@ -9,8 +9,8 @@
 
 namespace easy_diffusion::data {
 
-/// Whether picture number `index` is mirrored in that epoch: an even chance, at an address of its own, so that it does not
-/// depend on batches, threads or a resume.
+/// Whether picture number `index` is mirrored in that epoch: an even chance, at an address of its own, so that it
+/// does not depend on batches, threads or a resume.
 [[nodiscard]] inline bool is_mirrored(std::uint64_t seed, std::uint32_t epoch, std::int64_t index) {
   return uniform_integer(2, {seed, streams::augmentation, epoch}, static_cast<std::uint64_t>(index)) == 1;
 }

@@ -1,6 +1,6 @@
 /// \file
-/// Batches of a data set, each a pure function of (seed, epoch, number of the batch): a resumed training goes on with the
-/// batch it would have had.
+/// Batches of a data set, each a pure function of (seed, epoch, number of the batch): a resumed training goes on with
+/// the batch it would have had.
 #pragma once
 
 #include <algorithm>
@@ -42,8 +42,8 @@ struct BatchPosition {
   friend bool operator==(const BatchPosition&, const BatchPosition&) = default;
 };
 
-/// Serves batches of a data set that it does not own. It keeps the order of the epoch last asked for: one thread uses one
-/// batcher.
+/// Serves batches of a data set that it does not own. It keeps the order of the epoch last asked for: one thread uses
+/// one batcher.
 class Batcher {
  public:
   /// \throw FormatError for an empty or malformed data set

@@ -30,7 +30,7 @@ enum class Split { train, test };
 
 namespace detail {
 
-/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there; empty if none.
+/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there, or nothing.
 inline std::filesystem::path find_idx(const std::filesystem::path& folder, const std::string& stem,
                                       const std::string& kind) {
   for (const char* separator : {"-", "."})
@@ -48,8 +48,8 @@ inline std::filesystem::path find_idx(const std::filesystem::path& folder, const
 /// channels, [N, H, W, C], may be named `images-idx4`. Without a labels file the set has no labels.
 /// \param class_names none: the classes are called by their numbers
 /// \throw IoError when the folder or its pictures are missing, or a file is not readable
-/// \throw FormatError naming the file, expected and got, as `io::read_idx` does; and for pictures and labels of different
-///        number, an empty set, or a label without a name
+/// \throw FormatError naming the file, expected and got, as `io::read_idx` does; and for pictures and labels of
+///        different number, an empty set, or a label without a name
 [[nodiscard]] inline ImageDataset load_idx_folder(const std::filesystem::path& folder, Split split,
                                                   std::vector<std::string> class_names = {}) {
   const std::string stem = split == Split::train ? "train" : "t10k";

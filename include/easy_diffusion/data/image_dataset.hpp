@@ -24,8 +24,8 @@ struct ImageDataset {
   [[nodiscard]] std::int64_t width() const noexcept { return images.extent(2); }
   [[nodiscard]] std::int64_t channels() const noexcept { return images.extent(3); }
 
-  /// \throw FormatError naming the set, unless it has pictures [N, H, W, C], no labels or N of them, and a name for each
-  ///        class that occurs, if names are given
+  /// \throw FormatError naming the set, unless it has pictures [N, H, W, C], no labels or N of them, and a name for
+  ///        each class that occurs, if names are given
   void validate() const {
     const auto fail = [&](const std::string& what) { throw FormatError(name + ": " + what); };
     if (images.shape().rank() != 4) fail("expected pictures [N, H, W, C], got " + images.shape().to_string());

@@ -35,8 +35,7 @@ class AtomicFile {
   explicit AtomicFile(const std::filesystem::path& target) : target_(resolved(target)) {
     std::error_code ignored;
     const std::filesystem::file_status status = std::filesystem::status(target_, ignored);
-    if (std::filesystem::is_directory(status))
-      throw IoError(target_.string() + ": cannot write: it is a folder");
+    if (std::filesystem::is_directory(status)) throw IoError(target_.string() + ": cannot write: it is a folder");
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
       throw IoError(target_.string() + ": cannot write: it is not a regular file");
     temporary_ = target_;
@@ -64,8 +63,7 @@ class AtomicFile {
   /// \throw IoError if a sync or the renaming fails
   void commit() {
     if (::fsync(file_.get()) != 0) detail::throw_io(target_, "cannot write", errno);
-    if (::rename(temporary_.c_str(), target_.c_str()) != 0)
-      detail::throw_io(target_, "cannot replace", errno);
+    if (::rename(temporary_.c_str(), target_.c_str()) != 0) detail::throw_io(target_, "cannot replace", errno);
     file_ = detail::Descriptor();
     sync_folder();
   }
@@ -92,8 +90,7 @@ class AtomicFile {
       struct stat opened {};
       struct stat named {};
       if (::fstat(file.get(), &opened) != 0) detail::throw_io(target_, "cannot write", errno);
-      if (::stat(temporary_.c_str(), &named) != 0 || opened.st_ino != named.st_ino ||
-          opened.st_dev != named.st_dev)
+      if (::stat(temporary_.c_str(), &named) != 0 || opened.st_ino != named.st_ino || opened.st_dev != named.st_dev)
         continue;
       file_ = std::move(file);
       if (::ftruncate(file_.get(), 0) != 0) {
@@ -108,8 +105,7 @@ class AtomicFile {
 
   void sync_folder() const {
     const std::filesystem::path parent = target_.parent_path();
-    const detail::Descriptor folder(
-        ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const detail::Descriptor folder(::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     // A folder that may be written but not listed cannot be synced; some file systems cannot sync folders.
     if (!folder.valid()) return;
     if (::fsync(folder.get()) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)

@@ -17,8 +17,7 @@
 
 namespace easy_diffusion::io {
 
-static_assert(std::endian::native == std::endian::little,
-              "array files are little-endian and read as they lie");
+static_assert(std::endian::native == std::endian::little, "array files are little-endian and read as they lie");
 
 /// By the names of the safetensors format. The eight-bit floats and complex numbers can be listed, not read.
 enum class ElementType : std::uint8_t {
@@ -50,15 +49,12 @@ struct ElementTypeRow {
 };
 
 inline constexpr ElementTypeRow element_types[] = {
-    {ElementType::boolean, "BOOL", 1},    {ElementType::u8, "U8", 1},
-    {ElementType::i8, "I8", 1},           {ElementType::f8_e4m3, "F8_E4M3", 1},
-    {ElementType::f8_e5m2, "F8_E5M2", 1}, {ElementType::f8_e8m0, "F8_E8M0", 1},
-    {ElementType::u16, "U16", 2},         {ElementType::i16, "I16", 2},
-    {ElementType::f16, "F16", 2},         {ElementType::bf16, "BF16", 2},
-    {ElementType::u32, "U32", 4},         {ElementType::i32, "I32", 4},
-    {ElementType::f32, "F32", 4},         {ElementType::u64, "U64", 8},
-    {ElementType::i64, "I64", 8},         {ElementType::f64, "F64", 8},
-    {ElementType::c64, "C64", 8}};
+    {ElementType::boolean, "BOOL", 1},    {ElementType::u8, "U8", 1},           {ElementType::i8, "I8", 1},
+    {ElementType::f8_e4m3, "F8_E4M3", 1}, {ElementType::f8_e5m2, "F8_E5M2", 1}, {ElementType::f8_e8m0, "F8_E8M0", 1},
+    {ElementType::u16, "U16", 2},         {ElementType::i16, "I16", 2},         {ElementType::f16, "F16", 2},
+    {ElementType::bf16, "BF16", 2},       {ElementType::u32, "U32", 4},         {ElementType::i32, "I32", 4},
+    {ElementType::f32, "F32", 4},         {ElementType::u64, "U64", 8},         {ElementType::i64, "I64", 8},
+    {ElementType::f64, "F64", 8},         {ElementType::c64, "C64", 8}};
 
 }  // namespace detail
 
@@ -82,14 +78,10 @@ inline constexpr ElementType element_type_of = [] {
   } else {
     constexpr bool is_signed = std::is_signed_v<T>;
     switch (sizeof(T)) {
-      case 1:
-        return is_signed ? ElementType::i8 : ElementType::u8;
-      case 2:
-        return is_signed ? ElementType::i16 : ElementType::u16;
-      case 4:
-        return is_signed ? ElementType::i32 : ElementType::u32;
-      default:
-        return is_signed ? ElementType::i64 : ElementType::u64;
+      case 1: return is_signed ? ElementType::i8 : ElementType::u8;
+      case 2: return is_signed ? ElementType::i16 : ElementType::u16;
+      case 4: return is_signed ? ElementType::i32 : ElementType::u32;
+      default: return is_signed ? ElementType::i64 : ElementType::u64;
     }
   }
 }();
@@ -149,42 +141,24 @@ template <class T>
 [[nodiscard]] bool convert_elements(ElementType from, const std::byte* bytes, std::int64_t count, T* out) {
   if constexpr (std::is_floating_point_v<T>) {
     switch (from) {
-      case ElementType::f16:
-        convert_from<Float16>(bytes, count, out);
-        return true;
-      case ElementType::bf16:
-        convert_from<BFloat16>(bytes, count, out);
-        return true;
-      case ElementType::f32:
-        convert_from<float>(bytes, count, out);
-        return true;
-      case ElementType::f64:
-        convert_from<double>(bytes, count, out);
-        return true;
-      default:
-        return false;
+      case ElementType::f16: convert_from<Float16>(bytes, count, out); return true;
+      case ElementType::bf16: convert_from<BFloat16>(bytes, count, out); return true;
+      case ElementType::f32: convert_from<float>(bytes, count, out); return true;
+      case ElementType::f64: convert_from<double>(bytes, count, out); return true;
+      default: return false;
     }
   } else {
     switch (from) {
       case ElementType::boolean:
-      case ElementType::u8:
-        return convert_integers<std::uint8_t>(bytes, count, out);
-      case ElementType::i8:
-        return convert_integers<std::int8_t>(bytes, count, out);
-      case ElementType::u16:
-        return convert_integers<std::uint16_t>(bytes, count, out);
-      case ElementType::i16:
-        return convert_integers<std::int16_t>(bytes, count, out);
-      case ElementType::u32:
-        return convert_integers<std::uint32_t>(bytes, count, out);
-      case ElementType::i32:
-        return convert_integers<std::int32_t>(bytes, count, out);
-      case ElementType::u64:
-        return convert_integers<std::uint64_t>(bytes, count, out);
-      case ElementType::i64:
-        return convert_integers<std::int64_t>(bytes, count, out);
-      default:
-        return false;
+      case ElementType::u8: return convert_integers<std::uint8_t>(bytes, count, out);
+      case ElementType::i8: return convert_integers<std::int8_t>(bytes, count, out);
+      case ElementType::u16: return convert_integers<std::uint16_t>(bytes, count, out);
+      case ElementType::i16: return convert_integers<std::int16_t>(bytes, count, out);
+      case ElementType::u32: return convert_integers<std::uint32_t>(bytes, count, out);
+      case ElementType::i32: return convert_integers<std::int32_t>(bytes, count, out);
+      case ElementType::u64: return convert_integers<std::uint64_t>(bytes, count, out);
+      case ElementType::i64: return convert_integers<std::int64_t>(bytes, count, out);
+      default: return false;
     }
   }
 }
@@ -192,8 +166,7 @@ template <class T>
 /// `convert_elements`, with its refusal in words; `where` names file and tensor.
 /// \throw FormatError "<where>: expected a floating-point type, got I64"
 template <class T>
-void convert_or_throw(const std::string& where, ElementType from, const std::byte* bytes, std::int64_t count,
-                      T* out) {
+void convert_or_throw(const std::string& where, ElementType from, const std::byte* bytes, std::int64_t count, T* out) {
   if (!convert_elements(from, bytes, count, out))
     throw FormatError(where + ": expected " +
                       (std::is_floating_point_v<T>
@@ -209,8 +182,8 @@ void require_finite_elements(const std::string& where, const T* values, std::int
     for (std::int64_t i = 0; i < count; ++i)
       if (!std::isfinite(values[i]))
         throw FormatError(where + ": expected finite numbers, got " +
-                          (std::isnan(values[i]) ? "nan" : (values[i] > 0 ? "inf" : "-inf")) +
-                          " at element " + std::to_string(i));
+                          (std::isnan(values[i]) ? "nan" : (values[i] > 0 ? "inf" : "-inf")) + " at element " +
+                          std::to_string(i));
   }
 }
 

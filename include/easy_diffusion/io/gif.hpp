@@ -124,8 +124,7 @@ inline ColorMap make_color_map(std::span<const Colour> palette) {
   ColorMap map(GifMakeMapObject(size, nullptr));
   if (map == nullptr) throw Error("GIF: no memory for a palette");
   std::fill_n(map->Colors, size, GifColorType{0, 0, 0});
-  for (std::size_t i = 0; i < palette.size(); ++i)
-    map->Colors[i] = {palette[i][0], palette[i][1], palette[i][2]};
+  for (std::size_t i = 0; i < palette.size(); ++i) map->Colors[i] = {palette[i][0], palette[i][1], palette[i][2]};
   return map;
 }
 
@@ -143,15 +142,12 @@ void save_gif(const std::filesystem::path& path, const A& frames, const GifOptio
   expect_rank("GIF", 4, "[F, H, W, C]", shape);
   if (view.size() == 0 || shape[1] > 65535 || shape[2] > 65535 || (shape[3] != 1 && shape[3] != 3) ||
       shape[1] * shape[2] > (std::int64_t{1} << 30))
-    throw ShapeError(
-        "GIF: expected [F, H, W, C] with at least one frame, sides up to 65535 and 1 or 3 channels, got " +
-        shape.to_string());
+    throw ShapeError("GIF: expected [F, H, W, C] with at least one frame, sides up to 65535 and 1 or 3 channels, got " +
+                     shape.to_string());
   if (options.delay < 0 || options.delay > 65535)
-    throw ValueError("GIF: delay: expected 0 to 65535 hundredths of a second, got " +
-                     std::to_string(options.delay));
+    throw ValueError("GIF: delay: expected 0 to 65535 hundredths of a second, got " + std::to_string(options.delay));
   if (options.hold < -1 || options.hold > 65535)
-    throw ValueError("GIF: hold: expected -1 to 65535 hundredths of a second, got " +
-                     std::to_string(options.hold));
+    throw ValueError("GIF: hold: expected -1 to 65535 hundredths of a second, got " + std::to_string(options.hold));
 
   const auto height = static_cast<int>(shape[1]);
   const auto width = static_cast<int>(shape[2]);

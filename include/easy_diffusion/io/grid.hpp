@@ -56,10 +56,9 @@ template <detail::Array A>
   const std::int64_t channels = shape[3];
   const std::int64_t cell_height = options.scale * shape[1] + options.padding;
   const std::int64_t cell_width = options.scale * shape[2] + options.padding;
-  const T background = std::is_floating_point_v<T> ? static_cast<T>(options.background)
-                                                   : static_cast<T>(options.background * 255 + 0.5);
-  Tensor<T> grid({rows * cell_height + options.padding, columns * cell_width + options.padding, channels},
-                 background);
+  const T background =
+      std::is_floating_point_v<T> ? static_cast<T>(options.background) : static_cast<T>(options.background * 255 + 0.5);
+  Tensor<T> grid({rows * cell_height + options.padding, columns * cell_width + options.padding, channels}, background);
   for (std::int64_t n = 0; n < count; ++n) {
     const std::int64_t top = options.padding + n / columns * cell_height;
     const std::int64_t left = options.padding + n % columns * cell_width;

@@ -46,13 +46,11 @@ namespace easy_diffusion::io {
   read_header(magic);
   const auto rank = static_cast<std::size_t>(magic[3]);
   if (magic[0] != std::byte{0} || magic[1] != std::byte{0} || rank == 0)
-    throw FormatError(file + ": not an IDX file: expected it to start with 00 00 08 and the rank, got " +
-                      hex(magic));
+    throw FormatError(file + ": not an IDX file: expected it to start with 00 00 08 and the rank, got " + hex(magic));
   if (magic[2] != std::byte{0x08})
     throw FormatError(file + ": expected elements of type 08 (unsigned bytes), got " +
                       hex(std::span(magic).subspan(2, 1)));
-  if (rank > Shape::max_rank)
-    throw FormatError(file + ": expected a rank of at most 6, got " + std::to_string(rank));
+  if (rank > Shape::max_rank) throw FormatError(file + ": expected a rank of at most 6, got " + std::to_string(rank));
 
   Shape shape;
   for (std::size_t axis = 0; axis < rank; ++axis) {
@@ -62,9 +60,7 @@ namespace easy_diffusion::io {
     for (const std::byte byte : bytes) extent = 256 * extent + static_cast<std::int64_t>(byte);
     try {
       shape.push_back(extent);
-    } catch (const ShapeError& error) {
-      throw FormatError(file + ": " + error.what());
-    }
+    } catch (const ShapeError& error) { throw FormatError(file + ": " + error.what()); }
   }
 
   // The header may promise anything: memory grows with what has really been read.

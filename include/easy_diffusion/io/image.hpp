@@ -42,8 +42,8 @@ template <detail::Array A>
     auto result = Tensor<std::uint8_t>::uninitialized(view.shape());
     for (std::int64_t i = 0; i < view.size(); ++i) {
       if (std::isnan(view[i]))
-        throw ValueError("picture " + view.shape().to_string() +
-                         ": expected numbers in [0, 1], got nan at element " + std::to_string(i));
+        throw ValueError("picture " + view.shape().to_string() + ": expected numbers in [0, 1], got nan at element " +
+                         std::to_string(i));
       result[i] = static_cast<std::uint8_t>(std::floor(std::clamp(view[i], T{0}, T{1}) * T{255} + T{0.5}));
     }
     return result;
@@ -72,11 +72,9 @@ struct DecodedPicture {
 /// Half a gigapixel in bytes is far above any picture, and far below what a damaged header may ask for.
 inline constexpr std::int64_t max_picture_pixels = std::int64_t{1} << 27;
 
-inline DecodedPicture decode_picture(std::span<const std::byte> bytes, int channels,
-                                     const std::string& file) {
+inline DecodedPicture decode_picture(std::span<const std::byte> bytes, int channels, const std::string& file) {
   if (channels < 0 || channels > 4)
-    throw ValueError(file + ": channels: expected 1 to 4, or 0 for those of the file, got " +
-                     std::to_string(channels));
+    throw ValueError(file + ": channels: expected 1 to 4, or 0 for those of the file, got " + std::to_string(channels));
   check_picture_file(bytes, file);
   if (bytes.size() > INT_MAX) throw FormatError(file + ": expected a picture below 2 GB");
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
@@ -86,19 +84,20 @@ inline DecodedPicture decode_picture(std::span<const std::byte> bytes, int chann
   int found = 0;
   const auto refuse = [&] {
     const char* reason = stbi_failure_reason();
-    throw FormatError(file + ": the picture is damaged or of an unknown kind: " +
-                      (reason != nullptr ? reason : "no reason given"));
+    throw FormatError(
+        file + ": the picture is damaged or of an unknown kind: " + (reason != nullptr ? reason : "no reason given"));
   };
   if (stbi_info_from_memory(data, size, &width, &height, &found) == 0) refuse();
   if (width < 1 || height < 1 || std::int64_t{width} * height > max_picture_pixels)
-    throw FormatError(file + ": expected at most " + std::to_string(max_picture_pixels) + " pixels, got " +
+    throw FormatError(file + ": expected 1 to " + std::to_string(max_picture_pixels) + " pixels, got " +
                       std::to_string(width) + " x " + std::to_string(height));
   DecodedPicture result;
   result.wide = stbi_is_16_bit_from_memory(data, size) != 0;
-  result.pixels.reset(
-      result.wide
-          ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &found, channels))
-          : static_cast<void*>(stbi_load_from_memory(data, size, &width, &height, &found, channels)));
+  if (bytes[0] == std::byte{'P'} && std::int64_t{width} * height * found * (result.wide ? 2 : 1) > size)
+    throw_early_end(file, "PNM");  // nothing in it is compressed
+  result.pixels.reset(result.wide
+                          ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &found, channels))
+                          : static_cast<void*>(stbi_load_from_memory(data, size, &width, &height, &found, channels)));
   if (result.pixels == nullptr) refuse();
   result.shape = {height, width, channels == 0 ? found : channels};
   return result;
@@ -110,8 +109,7 @@ TensorView<const T> single_picture(const std::string& who, TensorView<const T> v
   const Shape& shape = view.shape();
   if (shape.rank() == 4 && shape[0] == 1) view = view.reshaped({shape[1], shape[2], shape[3]});
   if (shape.rank() == 4 && shape[0] != 1)
-    throw ShapeError(who + ": expected one picture [H, W, C], got " + shape.to_string() +
-                     "; save_grid takes several");
+    throw ShapeError(who + ": expected one picture [H, W, C], got " + shape.to_string() + "; save_grid takes several");
   expect_rank(who, 3, "[H, W, C]", view.shape());
   if (view.size() == 0 || view.extent(2) > 4)
     throw ShapeError(who + ": expected [H, W, C] with at least one pixel and 1 to 4 channels, got " +
@@ -152,8 +150,8 @@ template <detail::Array A>
   std::vector<std::byte> png;
   const auto append = [](void* context, void* data, int size) {
     const auto* first = static_cast<const std::byte*>(data);
-    static_cast<std::vector<std::byte>*>(context)->insert(
-        static_cast<std::vector<std::byte>*>(context)->end(), first, first + size);
+    static_cast<std::vector<std::byte>*>(context)->insert(static_cast<std::vector<std::byte>*>(context)->end(), first,
+                                                          first + size);
   };
   const auto height = static_cast<int>(shape[0]);
   const auto width = static_cast<int>(shape[1]);
@@ -183,10 +181,9 @@ template <detail::Array A>
   constexpr std::int64_t most = 65536;
   const Shape& shape = view.shape();
   if (height < 1 || width < 1 || height > most || width > most)
-    throw ValueError("resize: expected a height and a width of 1 to 65536, got " + std::to_string(height) +
-                     " and " + std::to_string(width));
-  if (shape[0] > most || shape[1] > most)
-    throw ShapeError("resize: the picture is too large: " + shape.to_string());
+    throw ValueError("resize: expected a height and a width of 1 to 65536, got " + std::to_string(height) + " and " +
+                     std::to_string(width));
+  if (shape[0] > most || shape[1] > most) throw ShapeError("resize: the picture is too large: " + shape.to_string());
   if (shape[0] == height && shape[1] == width) return Tensor<T>::copy_of(view);
   const auto in = Tensor<float>::copy_of(view);
   auto out = Tensor<float>::uninitialized({height, width, shape[2]});

@@ -30,10 +30,9 @@ namespace detail {
 inline constexpr std::string_view npy_magic = "\x93NUMPY";
 
 inline constexpr std::pair<std::string_view, ElementType> npy_types[] = {
-    {"<f2", ElementType::f16},     {"<f4", ElementType::f32}, {"<f8", ElementType::f64},
-    {"|b1", ElementType::boolean}, {"|u1", ElementType::u8},  {"|i1", ElementType::i8},
-    {"<u2", ElementType::u16},     {"<i2", ElementType::i16}, {"<u4", ElementType::u32},
-    {"<i4", ElementType::i32},     {"<u8", ElementType::u64}, {"<i8", ElementType::i64}};
+    {"<f2", ElementType::f16}, {"<f4", ElementType::f32}, {"<f8", ElementType::f64}, {"|b1", ElementType::boolean},
+    {"|u1", ElementType::u8},  {"|i1", ElementType::i8},  {"<u2", ElementType::u16}, {"<i2", ElementType::i16},
+    {"<u4", ElementType::u32}, {"<i4", ElementType::i32}, {"<u8", ElementType::u64}, {"<i8", ElementType::i64}};
 
 struct NpyHeader {
   ElementType type = ElementType::f32;
@@ -75,8 +74,7 @@ class NpyHeaderParser {
                       (at_ < text_.size() ? in_quotes(text_.substr(at_, 1)) : std::string("its end")));
   }
   void skip_space() {
-    while (at_ < text_.size() &&
-           (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
+    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r'))
       ++at_;
   }
   bool accept(char c) {
@@ -101,8 +99,7 @@ class NpyHeaderParser {
     const std::string descr = string();
     for (const auto& [name, type] : npy_types)
       if (descr == name) return type;
-    throw FormatError(file_ + ": expected little-endian numbers such as <f4, <f8, <i8 or |u1, got " +
-                      in_quotes(descr));
+    throw FormatError(file_ + ": expected little-endian numbers such as <f4, <f8, <i8 or |u1, got " + in_quotes(descr));
   }
   bool boolean() {
     skip_space();
@@ -127,9 +124,7 @@ class NpyHeaderParser {
       if (at_ == first) fail("an extent");
       try {
         result.push_back(extent);
-      } catch (const ShapeError& error) {
-        throw FormatError(file_ + ": " + error.what());
-      }
+      } catch (const ShapeError& error) { throw FormatError(file_ + ": " + error.what()); }
       if (!accept(',')) {
         require(')');
         break;
@@ -145,8 +140,8 @@ class NpyHeaderParser {
 
 /// The header with its magic number, so long that the elements start at a multiple of 64 bytes.
 inline std::string npy_header(ElementType type, const Shape& shape) {
-  const auto* row = std::find_if(std::begin(npy_types), std::end(npy_types),
-                                 [&](const auto& each) { return each.second == type; });
+  const auto* row =
+      std::find_if(std::begin(npy_types), std::end(npy_types), [&](const auto& each) { return each.second == type; });
   std::string extents;
   for (std::size_t axis = 0; axis < shape.rank(); ++axis)
     extents += std::to_string(shape[axis]) + (axis + 1 < shape.rank() ? ", " : shape.rank() == 1 ? "," : "");
@@ -205,20 +200,19 @@ template <class T>
   };
   const std::size_t version = byte(6);
   if (version < 1 || version > 3 || byte(7) != 0)
-    throw FormatError(file + ": expected version 1.0, 2.0 or 3.0 of the npy format, got " +
-                      std::to_string(version) + "." + std::to_string(byte(7)));
+    throw FormatError(file + ": expected version 1.0, 2.0 or 3.0 of the npy format, got " + std::to_string(version) +
+                      "." + std::to_string(byte(7)));
   const std::size_t start = version == 1 ? 10 : 12;
   const std::size_t length =
       version == 1 ? byte(8) + 256 * byte(9) : byte(8) + (byte(9) << 8) + (byte(10) << 16) + (byte(11) << 24);
   if (length > bytes.size() - std::min(start, bytes.size()))
-    throw FormatError(file + ": the file ends early: expected a header of " + std::to_string(length) +
-                      " bytes");
+    throw FormatError(file + ": the file ends early: expected a header of " + std::to_string(length) + " bytes");
   const detail::NpyHeader header = detail::NpyHeaderParser(text.substr(start, length), file).parse();
   const std::span<const std::byte> data = bytes.subspan(start + length);
   const std::size_t expected = static_cast<std::size_t>(header.shape.numel()) * byte_size(header.type);
   if (data.size() != expected)
-    throw FormatError(file + ": shape " + header.shape.to_string() + ": expected " +
-                      std::to_string(expected) + " bytes of data, got " + std::to_string(data.size()));
+    throw FormatError(file + ": shape " + header.shape.to_string() + ": expected " + std::to_string(expected) +
+                      " bytes of data, got " + std::to_string(data.size()));
   auto result = Tensor<T>::uninitialized(header.shape);
   detail::convert_or_throw(file, header.type, data.data(), result.size(), result.data());
   return header.fortran_order && header.shape.rank() > 1 ? detail::from_fortran_order(result) : result;

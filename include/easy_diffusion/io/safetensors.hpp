@@ -46,17 +46,13 @@ class SafetensorsFile {
   /// header above
   ///        100 MB or not JSON, a name there twice, an unknown dtype, a size that is not the shape's, tensors
   ///        that overlap or leave gaps, data after the last one
-  [[nodiscard]] static SafetensorsFile open(const std::filesystem::path& path) {
-    return SafetensorsFile(path);
-  }
+  [[nodiscard]] static SafetensorsFile open(const std::filesystem::path& path) { return SafetensorsFile(path); }
 
   /// In the order of their bytes.
   [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
   [[nodiscard]] const Metadata& metadata() const noexcept { return header_.metadata; }
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
-  [[nodiscard]] bool contains(std::string_view name) const {
-    return header_.index.find(name) != header_.index.end();
-  }
+  [[nodiscard]] bool contains(std::string_view name) const { return header_.index.find(name) != header_.index.end(); }
 
   /// \throw FormatError when there is no tensor of that name; so do the functions below
   [[nodiscard]] const Shape& shape(std::string_view name) const { return record(name).shape; }
@@ -65,8 +61,7 @@ class SafetensorsFile {
   /// The elements as they lie in the file, not aligned.
   [[nodiscard]] std::span<const std::byte> bytes(std::string_view name) const {
     const detail::TensorRecord& tensor = record(name);
-    return data_.subspan(static_cast<std::size_t>(tensor.begin),
-                         static_cast<std::size_t>(tensor.end - tensor.begin));
+    return data_.subspan(static_cast<std::size_t>(tensor.begin), static_cast<std::size_t>(tensor.end - tensor.begin));
   }
 
   /// Text of the metadata. \throw FormatError when the key is not there
@@ -94,8 +89,7 @@ class SafetensorsFile {
     const detail::TensorRecord& tensor = record(name);
     const std::string where = path_ + ": tensor " + detail::in_quotes(name);
     if (!(tensor.shape == out.shape()))
-      throw FormatError(where + ": expected shape " + out.shape().to_string() + ", got " +
-                        tensor.shape.to_string());
+      throw FormatError(where + ": expected shape " + out.shape().to_string() + ", got " + tensor.shape.to_string());
     detail::convert_or_throw(where, tensor.type, bytes(name).data(), out.size(), out.data());
     if (finite == Finite::required) detail::require_finite_elements(where, out.data(), out.size());
   }
@@ -120,8 +114,7 @@ class SafetensorsFile {
     std::memcpy(&length, bytes.data(), sizeof length);
     if (length > detail::safetensors_max_header)
       throw FormatError(path_ + ": not a safetensors file: expected a header of at most " +
-                        std::to_string(detail::safetensors_max_header) + " bytes, got " +
-                        std::to_string(length));
+                        std::to_string(detail::safetensors_max_header) + " bytes, got " + std::to_string(length));
     if (length > bytes.size() - sizeof length)
       throw FormatError(path_ + ": the file ends early: expected a header of " + std::to_string(length) +
                         " bytes, got " + std::to_string(bytes.size() - sizeof length));
@@ -135,8 +128,7 @@ class SafetensorsFile {
 
   [[nodiscard]] const detail::TensorRecord& record(std::string_view name) const {
     const auto found = header_.index.find(name);
-    if (found == header_.index.end())
-      throw FormatError(path_ + ": tensor " + detail::in_quotes(name) + " is missing");
+    if (found == header_.index.end()) throw FormatError(path_ + ": tensor " + detail::in_quotes(name) + " is missing");
     return header_.tensors[found->second];
   }
 
@@ -185,8 +177,7 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
     for (const auto& [key, text] : metadata) {
       if (!detail::is_utf8(key) || !detail::is_utf8(text))
         throw ValueError(file + ": metadata " + detail::in_quotes(key) + " is not UTF-8");
-      header +=
-          (header.back() == '{' ? "" : ",") + detail::json_string(key) + ":" + detail::json_string(text);
+      header += (header.back() == '{' ? "" : ",") + detail::json_string(key) + ":" + detail::json_string(text);
     }
     header += "}";
   }
@@ -218,8 +209,7 @@ inline void write_safetensors(const std::filesystem::path& path, std::span<const
   for (const SafetensorsEntry& entry : entries) out.write(entry.bytes);
   out.commit();
 }
-inline void write_safetensors(const std::filesystem::path& path,
-                              std::initializer_list<SafetensorsEntry> entries,
+inline void write_safetensors(const std::filesystem::path& path, std::initializer_list<SafetensorsEntry> entries,
                               const Metadata& metadata = {}) {
   write_safetensors(path, std::span<const SafetensorsEntry>(entries.begin(), entries.size()), metadata);
 }

@@ -53,7 +53,7 @@ struct StepperTraits {
   double weak_order = 0;
   Calculus calculus = Calculus::ito;
   NoiseTypes noise_types;
-  int drift_evaluations = 0;  ///< a step
+  int drift_evaluations = 0;      ///< a step
   int diffusion_evaluations = 0;  ///< a step
   bool uses_space_time = false;   ///< asks the noise for dZ beside dW
 };
@@ -62,20 +62,26 @@ struct StepperTraits {
 template <class System>
 inline constexpr Calculus calculus_of = Calculus::ito;
 template <class System>
-  requires requires { { System::calculus } -> std::convertible_to<Calculus>; }
+requires requires {
+  { System::calculus } -> std::convertible_to<Calculus>;
+}
 inline constexpr Calculus calculus_of<System> = System::calculus;
 
 /// True where a system declares `static constexpr bool zero_drift = true`: steppers then leave the drift out.
 template <class System>
 inline constexpr bool zero_drift = false;
 template <class System>
-  requires requires { { System::zero_drift } -> std::convertible_to<bool>; }
+requires requires {
+  { System::zero_drift } -> std::convertible_to<bool>;
+}
 inline constexpr bool zero_drift<System> = System::zero_drift;
 
 namespace detail {
 
 template <class System, class S>
-concept HasDrift = requires(const System& system, const S& x, double t, S& out) { system.drift(x, t, out); };
+concept HasDrift = requires(const System& system, const S& x, double t, S& out) {
+  system.drift(x, t, out);
+};
 
 template <class System>
 concept HasNumberDiffusion = requires(const System& system, double t) {
@@ -83,8 +89,9 @@ concept HasNumberDiffusion = requires(const System& system, double t) {
 };
 
 template <class System, class S>
-concept HasStateDiffusion =
-    requires(const System& system, const S& x, double t, S& out) { system.diffusion(x, t, out); };
+concept HasStateDiffusion = requires(const System& system, const S& x, double t, S& out) {
+  system.diffusion(x, t, out);
+};
 
 }  // namespace detail
 
@@ -100,9 +107,9 @@ concept HasStateDiffusion =
 template <class System, class S>
 concept SdeSystem = State<S> && requires {
   { System::noise_type } -> std::convertible_to<NoiseType>;
-} && (zero_drift<System> || detail::HasDrift<System, S>) &&
-    (System::noise_type == NoiseType::additive ? detail::HasNumberDiffusion<System>
-                                               : detail::HasStateDiffusion<System, S>);
+} &&(zero_drift<System> || detail::HasDrift<System, S>)&&(System::noise_type == NoiseType::additive
+                                                              ? detail::HasNumberDiffusion<System>
+                                                              : detail::HasStateDiffusion<System, S>);
 
 /// Brownian increments on demand. What it gives is a function of the step, whoever asks and how often.
 /// | expression                       | meaning                                                              |
@@ -151,9 +158,12 @@ template <class Stepper, class System>
 consteval void expect_fit() {
   using S = typename Stepper::state_type;
   static_assert(State<S>, "stepper: the state is neither number, array, tensor nor has a for_each_element of its own");
-  if constexpr (requires { { System::noise_type } -> std::convertible_to<NoiseType>; }) {
-    static_assert(Stepper::traits.noise_types.contains(System::noise_type),
-                  "stepper: this method cannot integrate the noise type of the system (see Stepper::traits.noise_types)");
+  if constexpr (requires {
+                  { System::noise_type } -> std::convertible_to<NoiseType>;
+                }) {
+    static_assert(
+        Stepper::traits.noise_types.contains(System::noise_type),
+        "stepper: this method cannot integrate the noise type of the system (see Stepper::traits.noise_types)");
     static_assert(System::noise_type == NoiseType::additive || Stepper::traits.calculus == calculus_of<System>,
                   "stepper: the method and the system mean different calculi (Ito, Stratonovich)");
     if constexpr (Stepper::traits.noise_types.contains(System::noise_type)) {

@@ -32,8 +32,7 @@ class TimeGrid {
   [[nodiscard]] static TimeGrid uniform(double start, double end, std::int64_t steps) {
     if (steps < 1) throw ValueError("time grid: steps: expected at least 1, got " + std::to_string(steps));
     if (!std::isfinite(start) || !std::isfinite(end))
-      throw ValueError("time grid: expected finite bounds, got " + detail::shown(start) + " and " +
-                       detail::shown(end));
+      throw ValueError("time grid: expected finite bounds, got " + detail::shown(start) + " and " + detail::shown(end));
     const double dt = (end - start) / static_cast<double>(steps);
     if (start == end || !std::isfinite(dt) || start + dt == start || end - dt == end)
       throw ValueError("time grid: dt is zero: " + std::to_string(steps) + " steps from " + detail::shown(start) +
@@ -48,8 +47,7 @@ class TimeGrid {
     if (times.size() < 2)
       throw ValueError("time grid: expected at least two times, got " + std::to_string(times.size()));
     for (std::size_t i = 0; i < times.size(); ++i) {
-      if (!std::isfinite(times[i]))
-        throw ValueError("time grid: time " + std::to_string(i) + " is not finite");
+      if (!std::isfinite(times[i])) throw ValueError("time grid: time " + std::to_string(i) + " is not finite");
       if (i > 0 && times[i] == times[i - 1])
         throw ValueError("time grid: dt is zero: times " + std::to_string(i - 1) + " and " + std::to_string(i) +
                          " are both " + detail::shown(times[i]));

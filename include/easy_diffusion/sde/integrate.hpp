@@ -61,10 +61,11 @@ IntegrateResult integrate(Stepper&& stepper, const System& system, S& x, const T
     return stop;
   };
   if (observe(0)) return {0, grid.start(), true};
+  const NoNoise still;
   const std::int64_t n = grid.steps();
   for (std::int64_t i = 0; i < n; ++i) {
     if (options.mean_of_last_step && i == n - 1) {
-      stepper.step(system, x, grid.step(i), NoNoise{});
+      stepper.step(system, x, grid.step(i), still);
     } else {
       stepper.step(system, x, grid.step(i), noise);
     }
@@ -75,9 +76,9 @@ IntegrateResult integrate(Stepper&& stepper, const System& system, S& x, const T
 
 /// The same with default options.
 template <class Stepper, class System, State S, class Noise, class... Observers>
-  requires(!(std::is_same_v<std::remove_cvref_t<Observers>, IntegrateOptions> || ...))
-IntegrateResult integrate(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid, Noise&& noise,
-                          Observers&&... observers) {
+requires(!(std::is_same_v<std::remove_cvref_t<Observers>, IntegrateOptions> || ...)) IntegrateResult
+    integrate(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid, Noise&& noise,
+              Observers&&... observers) {
   return integrate(stepper, system, x, grid, noise, IntegrateOptions{}, observers...);
 }
 

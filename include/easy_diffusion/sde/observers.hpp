@@ -79,7 +79,8 @@ class MomentsOf {
       parts_.resize(static_cast<std::size_t>(pieces));
       parallel_for(0, pieces, 4, [&, data = x.data()](std::int64_t first, std::int64_t last) {
         for (std::int64_t p = first; p < last; ++p)
-          parts_[static_cast<std::size_t>(p)] = of_piece(data + p * piece, n - p * piece < piece ? n - p * piece : piece);
+          parts_[static_cast<std::size_t>(p)] =
+              of_piece(data + p * piece, n - p * piece < piece ? n - p * piece : piece);
       });
       for (const Moments& part : parts_) total.merge(part);
     } else {

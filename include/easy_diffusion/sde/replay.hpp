@@ -49,7 +49,7 @@ class GivenIncrements {
 /// The path of a finer noise in longer steps: step i of length dt is steps i r ... i r + r - 1 of length dt / r.
 /// Grids of N/r steps, for several r, then see one Brownian path. It keeps work states: not for several threads.
 template <class Fine, State S>
-  requires NoiseSource<Fine, S>
+requires NoiseSource<Fine, S>
 class CoarseNoise {
  public:
   /// \throw ValueError unless refinement >= 1

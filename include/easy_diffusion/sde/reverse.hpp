@@ -22,7 +22,9 @@ concept HasLinearDrift = requires(const Process& process, double t) {
 /// |---------------------|----------------------------------------------------------------------------|
 /// | `score(x, t, out)`  | writes the score of every element to `out`, which has the extents of `x`   |
 template <class Score, class S>
-concept ScoreOf = State<S> && requires(const Score& score, const S& x, double t, S& out) { score(x, t, out); };
+concept ScoreOf = State<S> && requires(const Score& score, const S& x, double t, S& out) {
+  score(x, t, out);
+};
 
 /// dx = (f(x, t) - g(t)^2 score(x, t)) dt + g(t) dW for dt < 0 \cite anderson_1982_reverse
 /// \cite song_2021_score. Its noise is additive. Time is that of the process and falls: integrate it on a grid from T
@@ -40,7 +42,7 @@ class Reverse {
   [[nodiscard]] const Process& process() const noexcept { return process_; }
 
   template <State S>
-    requires ScoreOf<Score, S>
+  requires ScoreOf<Score, S>
   void drift(const S& x, double t, S& out) const {
     score_(x, t, out);
     const double g = process_.diffusion(t);

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
@@ -55,13 +56,16 @@ concept Contiguous = requires(S& x, const S& c) {
   requires std::is_pointer_v<decltype(x.data())>;
   requires std::floating_point<std::remove_pointer_t<decltype(x.data())>>;
   requires std::is_const_v<std::remove_pointer_t<decltype(c.data())>>;
-} && (EigenLike<S> || is_std_vector<S> || requires(S& x) { requires std::is_pointer_v<decltype(x.begin())>; });
+}
+&&(EigenLike<S> || is_std_vector<S> || requires(S & x) { requires std::is_pointer_v<decltype(x.begin())>; });
 
 namespace lookup {
 void for_each_element() = delete;
 
 template <class S>
-concept HasOwn = requires(S& x, const S& y) { for_each_element([](auto&, const auto&) {}, x, y); };
+concept HasOwn = requires(S& x, const S& y) {
+  for_each_element([](auto&, const auto&) {}, x, y);
+};
 
 template <class F, class... States>
 void call(F& f, States&... states) {
@@ -70,7 +74,13 @@ void call(F& f, States&... states) {
 }  // namespace lookup
 
 template <class S>
-struct IsState : std::bool_constant<std::floating_point<S> || Contiguous<S> || lookup::HasOwn<S>> {};
+concept OfWholeNumbers = requires {
+  requires std::is_integral_v<typename S::value_type>;
+};
+
+template <class S>
+struct IsState
+    : std::bool_constant<std::floating_point<S> || Contiguous<S> || (lookup::HasOwn<S> && !OfWholeNumbers<S>)> {};
 template <class T, std::size_t n>
 struct IsState<std::array<T, n>> : IsState<T> {};
 
@@ -95,9 +105,9 @@ inline void loop(F& f, std::int64_t first, std::int64_t last, Pointers... p) {
 
 struct ForEachElement {
   template <class F, class S, class... Others>
-    requires(IsState<std::remove_const_t<S>>::value &&
-             (std::same_as<std::remove_const_t<S>, std::remove_const_t<Others>> && ...))
-  constexpr void operator()(F&& f, S& x, Others&... others) const {
+  requires(IsState<std::remove_const_t<S>>::value &&
+           (std::same_as<std::remove_const_t<S>, std::remove_const_t<Others>> && ...)) constexpr void
+  operator()(F&& f, S& x, Others&... others) const {
     using State = std::remove_const_t<S>;
     if constexpr (std::floating_point<State>) {
       f(x, others...);
@@ -145,8 +155,8 @@ struct ScalarOf<S> {
   using type = std::remove_const_t<std::remove_pointer_t<decltype(std::declval<S&>().data())>>;
 };
 template <class T, std::size_t n>
-  requires(!std::floating_point<T>)
-struct ScalarOf<std::array<T, n>> : ScalarOf<T> {};
+requires(!std::floating_point<T>) struct ScalarOf<std::array<T, n>> : ScalarOf<T> {
+};
 
 template <class S>
 using scalar_t = typename ScalarOf<S>::type;
@@ -194,9 +204,8 @@ inline constexpr std::int64_t parallel_grain = 16384;
 /// number of threads.
 /// \throw ShapeError where extents differ
 template <class F, class S, class... Others>
-  requires(State<std::remove_const_t<S>> &&
-           (std::same_as<std::remove_const_t<S>, std::remove_const_t<Others>> && ...))
-void update_elements(F&& f, S& x, Others&... others) {
+requires(State<std::remove_const_t<S>> && (std::same_as<std::remove_const_t<S>, std::remove_const_t<Others>> &&
+                                           ...)) void update_elements(F&& f, S& x, Others&... others) {
   if constexpr (detail::Contiguous<std::remove_const_t<S>> && !detail::is_std_array<std::remove_const_t<S>>) {
     const auto n = static_cast<std::int64_t>(x.size());
     if (n > detail::parallel_grain) {

@@ -51,7 +51,11 @@ inline void check_picture_file(std::span<const std::byte> bytes, const std::stri
     if (text.size() < 26 || size > text.size()) throw_early_end(file, "BMP");
     return;
   }
-  if (text.starts_with("GIF87a"sv) || text.starts_with("GIF89a"sv)) return;
+  if (text.starts_with("GIF87a"sv) || text.starts_with("GIF89a"sv)) {
+    const std::size_t last = text.find_last_not_of('\0');
+    if (text[last] != ';') throw_early_end(file, "GIF");
+    return;
+  }
   if (text.starts_with("P5"sv) || text.starts_with("P6"sv)) return;
   std::string start;
   for (const std::byte byte : bytes.first(std::min<std::size_t>(bytes.size(), 8))) {

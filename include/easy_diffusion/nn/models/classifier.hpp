@@ -98,4 +98,8 @@ class Classifier {
   Linear<T> linear_;
 };
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template class Classifier<float>;
+#endif
+
 }  // namespace easy_diffusion::nn

@@ -248,4 +248,9 @@ class UNet {
   ConvTranspose2d<T> out_;  ///< tconv1
 };
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template class UNet<float>;
+extern template class UNet<double>;
+#endif
+
 }  // namespace easy_diffusion::nn

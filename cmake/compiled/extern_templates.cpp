@@ -1,0 +1,12 @@
+// The models that tests and programs use, compiled once. Headers declare these instantiations `extern` where
+// EASY_DIFFUSION_EXTERN_TEMPLATES is defined.
+#undef EASY_DIFFUSION_EXTERN_TEMPLATES
+
+#include "easy_diffusion/nn/models/classifier.hpp"
+#include "easy_diffusion/nn/models/unet.hpp"
+
+namespace easy_diffusion::nn {
+template class UNet<float>;
+template class UNet<double>;
+template class Classifier<float>;
+}  // namespace easy_diffusion::nn

@@ -1,0 +1,190 @@
+/// \file
+/// What the training programs share: their options, and the loop around the trainer with its progress bar, its loss log,
+/// its checkpoints and Ctrl-C.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/data/fashion_mnist.hpp"
+#include "easy_diffusion/data/image_dataset.hpp"
+#include "easy_diffusion/train/checkpoint.hpp"
+#include "easy_diffusion/train/loss_log.hpp"
+#include "support/interrupt.hpp"
+#include "support/options.hpp"
+#include "support/plot.hpp"
+#include "support/progress.hpp"
+
+namespace easy_diffusion::examples {
+
+/// Options of every training program.
+struct TrainingOptions {
+  std::string data = data::fashion_mnist_folder().string();
+  std::int64_t limit = 0;
+  std::int64_t batch = 128;
+  double learning_rate = 1e-3;
+  double gamma = 0.9;
+  double ema = 0.999;
+  double clip = 0;
+  std::int64_t epochs = 0;
+  std::int64_t steps = 0;
+  double minutes = 0;
+  std::int64_t checkpoint_every = 500;
+  bool resume = false;
+  bool overwrite = false;
+  std::int64_t default_epochs = 10;  ///< where no end is asked for
+
+  void add_to(CommandLine& line) {
+    line.add("--data", data, "folder of IDX files (train-images-idx3-ubyte.gz and so on)");
+    line.add<std::int64_t>("--limit", limit, "use only that many pictures; 0: all", 0, 1'000'000'000);
+    line.add<std::int64_t>("--batch", batch, "pictures in a training step", 1, 65536);
+    line.add("--learning-rate", learning_rate, "Adam's learning rate in the first epoch", 1e-9, 1e3);
+    line.add("--gamma", gamma, "factor of the learning rate after every epoch", 1e-3, 1.0);
+    line.add("--ema", ema, "decay of the averaged weights", 0.0, 0.999999);
+    line.add("--clip", clip, "largest gradient norm; 0: not clipped", 0.0, 1e9);
+    line.add<std::int64_t>("--epochs", epochs, "end after that many epochs in all", 0, 1'000'000);
+    line.add<std::int64_t>("--steps", steps, "end after that many steps in all", 0, 1'000'000'000);
+    line.add("--minutes", minutes, "end after that many minutes of this run", 0.0, 1e6);
+    line.add<std::int64_t>("--checkpoint-every", checkpoint_every, "steps between checkpoints", 1, 1'000'000'000);
+    line.add("--resume", resume, "go on where the checkpoint in --out stands");
+    line.add("--overwrite", overwrite, "start anew although --out has a checkpoint");
+  }
+
+  /// The numbers on which a run's result depends. They are kept in the checkpoint, and a resumed run must have the same.
+  [[nodiscard]] nlohmann::json settings(std::uint64_t seed, const data::ImageDataset& dataset) const {
+    return {{"seed", seed},   {"pictures", dataset.size()},
+            {"batch", batch}, {"learning_rate", learning_rate},
+            {"gamma", gamma}, {"ema", ema},
+            {"clip", clip}};
+  }
+
+  /// \throw ValueError where both --resume and --overwrite are given, IoError where a checkpoint would be lost or is
+  ///        not there
+  void check_folder(const std::filesystem::path& checkpoint) const {
+    if (resume && overwrite) throw ValueError("--resume: cannot be together with --overwrite");
+    const bool there = std::filesystem::exists(checkpoint);
+    if (resume && !there) throw IoError("--resume: there is no " + checkpoint.string());
+    if (there && !resume && !overwrite)
+      throw IoError(checkpoint.string() + " is there already: --resume goes on with it, --overwrite starts anew");
+  }
+
+  /// The set's first `limit` pictures.
+  [[nodiscard]] data::ImageDataset load(data::Split split) const {
+    data::ImageDataset dataset = data::load_fashion_mnist(split, data);
+    if (limit > 0 && limit < dataset.size()) {
+      dataset.images = Tensor<std::uint8_t>::copy_of(std::as_const(dataset.images).view().slice(0, limit));
+      if (!dataset.labels.empty()) dataset.labels.resize(static_cast<std::size_t>(limit));
+    }
+    return dataset;
+  }
+};
+
+/// A curve of the loss: a mean over windows of steps, and the epochs' averages, as loss.png and loss.csv beside it.
+inline void draw_loss(const std::filesystem::path& png, const std::vector<train::LossRow>& rows,
+                      const std::string& title, const std::string& unit) {
+  if (rows.size() < 2) return;
+  const std::size_t window = std::max<std::size_t>(1, rows.size() / 400);
+  Curve steps{.label = "mean of " + std::to_string(window) + " steps", .x = {}, .y = {}, .colour = "#93c5fd"};
+  for (std::size_t i = 0; i + window <= rows.size(); i += window) {
+    double sum = 0;
+    for (std::size_t j = i; j < i + window; ++j) sum += rows[j].loss;
+    steps.x.push_back(static_cast<double>(rows[i + window - 1].step));
+    steps.y.push_back(sum / static_cast<double>(window));
+  }
+  Curve epochs{.label = "epoch average", .x = {}, .y = {}, .colour = "#1d4ed8", .width = 2.6};
+  for (std::size_t i = 0; i < rows.size();) {
+    std::size_t end = i;
+    double sum = 0;
+    while (end < rows.size() && rows[end].epoch == rows[i].epoch) sum += rows[end++].loss;
+    if (end < rows.size() || epochs.x.empty()) {
+      epochs.x.push_back(0.5 * static_cast<double>(rows[i].step + rows[end - 1].step));
+      epochs.y.push_back(sum / static_cast<double>(end - i));
+    }
+    i = end;
+  }
+  LinePlot plot{.axes = {.title = title, .x_label = "training step", .y_label = unit, .log_y = true},
+                .curves = {std::move(steps), std::move(epochs)}};
+  draw_png(plot, png);
+}
+
+/// Runs the trainer until an end that the options name, or Ctrl-C. Leaves checkpoint.safetensors and loss.csv in `out`.
+/// \return true where it was interrupted
+template <class Trainer>
+bool run_training(Trainer& trainer, const TrainingOptions& options, const std::filesystem::path& out,
+                  std::int64_t steps_per_epoch, const nlohmann::json& model_settings,
+                  const nlohmann::json& training_settings) {
+  const std::filesystem::path checkpoint = out / "checkpoint.safetensors";
+  constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
+  std::int64_t last_step = never;
+  if (options.steps > 0) last_step = std::min(last_step, options.steps);
+  if (options.epochs > 0) last_step = std::min(last_step, options.epochs * steps_per_epoch);
+  if (last_step == never && options.minutes <= 0) last_step = options.default_epochs * steps_per_epoch;
+
+  if (trainer.steps() >= last_step) {
+    std::printf("nothing to do: %lld of %lld steps are done\n", static_cast<long long>(trainer.steps()),
+                static_cast<long long>(last_step));
+    return false;
+  }
+
+  const InterruptGuard guard;
+  train::LossLog log(out / "loss.csv", trainer.steps());
+  const std::int64_t first_step = trainer.steps();
+  std::int64_t saved_step = -1;
+  double samples = 0;
+  double recent = 0;
+  Progress progress("training");
+  const auto save = [&] {
+    if (saved_step == trainer.steps()) return;
+    log.flush();
+    trainer.save(checkpoint, model_settings, training_settings);
+    saved_step = trainer.steps();
+  };
+  const auto finished = [&] {
+    return trainer.steps() >= last_step || InterruptGuard::interrupted() ||
+           (options.minutes > 0 && progress.seconds() >= 60 * options.minutes);
+  };
+  while (!finished()) {
+    const auto report = trainer.step();
+    log.append({report.step, report.epoch, report.loss, report.learning_rate});
+    samples += static_cast<double>(report.samples);
+    recent = report.step == first_step + 1 ? report.loss : 0.98 * recent + 0.02 * report.loss;
+    double done = last_step == never
+                      ? 0
+                      : static_cast<double>(report.step - first_step) / static_cast<double>(last_step - first_step);
+    if (options.minutes > 0) done = std::max(done, progress.seconds() / (60 * options.minutes));
+    char text[96];
+    std::snprintf(text, sizeof text, "epoch %lld  step %lld  loss %.4g", static_cast<long long>(report.epoch + 1),
+                  static_cast<long long>(report.step), recent);
+    progress.update(done, text, samples);
+    if (report.epoch_loss) {
+      progress.clear();
+      std::printf("epoch %lld: loss %.4f  (%.0f s, %.0f pictures/s)\n", static_cast<long long>(report.epoch + 1),
+                  *report.epoch_loss, progress.seconds(), samples / progress.seconds());
+      std::fflush(stdout);
+    }
+    if (report.step % options.checkpoint_every == 0) save();
+  }
+  save();
+  progress.clear();
+  const bool interrupted = InterruptGuard::interrupted();
+  std::printf("%s after step %lld (%.0f s, %.0f pictures/s): %s\n", interrupted ? "interrupted" : "trained",
+              static_cast<long long>(trainer.steps()), progress.seconds(), samples / progress.seconds(),
+              checkpoint.c_str());
+  if (interrupted) std::printf("go on with --resume and the same options\n");
+  std::fflush(stdout);
+  return interrupted;
+}
+
+/// Exit code of a program that Ctrl-C ended in good order.
+inline constexpr int exit_interrupted = 130;
+
+}  // namespace easy_diffusion::examples
