@@ -28,7 +28,7 @@ class Stopwatch {
 /// results can be piped.
 class Progress {
  public:
-  explicit Progress(std::string label) : label_(std::move(label)), terminal_(isatty(STDERR_FILENO) == 1) {}
+  explicit Progress(std::string label) : label_(std::move(label)), terminal_(isatty(STDERR_FILENO) == 1), shown_at_(terminal_ ? -1 : 0) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress() { clear(); }
@@ -79,7 +79,7 @@ class Progress {
   std::string label_;
   bool terminal_;
   Stopwatch watch_;
-  double shown_at_ = -1e9;
+  double shown_at_;
 };
 
 }  // namespace easy_diffusion::examples

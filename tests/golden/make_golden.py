@@ -125,6 +125,14 @@ def layers():
         h, w = (3, 4) if transposed else (7, 8)
         cases.add("conv_stage_%d" % index, dict(transposed=transposed, cin=3, cout=8, embed=6, groups=4, out_h=7, out_w=9),
                   module, lambda x, e: module(x, e), x=cases.normal(2, 3, h, w), e=cases.normal(2, 6))
+    labels = [2, 0, 5]
+    logits = single(cases.normal(3, 6) * 4).requires_grad_()
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels))
+    loss.backward()
+    cases.metadata["cross_entropy_0"] = " ".join("label%d=%d" % item for item in enumerate(labels))
+    cases.tensors["cross_entropy_0/x"] = logits.to(torch.float32)
+    cases.tensors["cross_entropy_0/y"] = loss.reshape(1)
+    cases.tensors["cross_entropy_0/grad.x"] = logits.grad
     write_safetensors(HERE / "layers.safetensors", cases.tensors, cases.metadata)
 
 
@@ -240,7 +248,6 @@ def optimisers():
             ("adamw", optim.AdamW, dict(lr=1e-2, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.05)),
             ("sgd", optim.SGD, dict(lr=0.1)),
             ("sgd_momentum", optim.SGD, dict(lr=0.05, momentum=0.9, weight_decay=0.01)),
-            ("sgd_dampening", optim.SGD, dict(lr=0.05, momentum=0.8, dampening=0.3)),
             ("sgd_nesterov", optim.SGD, dict(lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01))]:
         parameter = torch.nn.Parameter(start.clone())
         optimiser = make([parameter], **settings)

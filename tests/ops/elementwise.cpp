@@ -30,9 +30,9 @@ TEMPLATE_TEST_CASE("silu agrees with its definition at every length and offset",
   using T = TestType;
   // Relative to each value: the exponential is good to a few units in the last place.
   const T ulps = 8 * std::numeric_limits<T>::epsilon();
-  const auto close = [ulps](const Tensor<T>& got, const Tensor<T>& want) {
+  const auto close = [ulps](const Tensor<T>& got, const Tensor<T>& want, T least) {
     for (std::int64_t i = 0; i < got.size(); ++i)
-      if (!(std::abs(got[i] - want[i]) <= ulps * std::max(std::abs(want[i]), T(1e-3)))) return false;
+      if (!(std::abs(got[i] - want[i]) <= ulps * std::max(std::abs(want[i]), least))) return false;
     return true;
   };
   const auto long_x = random_tensor<T>(Shape{300}, 1, 3), long_dy = random_tensor<T>(Shape{300}, 2);
@@ -40,8 +40,8 @@ TEMPLATE_TEST_CASE("silu agrees with its definition at every length and offset",
   Tensor<T> all_y(long_x.shape()), all_dx(long_x.shape());
   ops::silu_forward(long_x.view(), all_y);
   ops::silu_backward(long_x.view(), long_dy, all_dx);
-  CHECK(close(all_y, long_y));
-  CHECK(close(all_dx, long_dx));
+  CHECK(close(all_y, long_y, T(1e-3)));
+  CHECK(close(all_dx, long_dx, T(1)));  // the derivative crosses zero at -1.28
   for (std::int64_t offset = 0; offset < 4; ++offset)
     for (const std::int64_t n : {1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 64, 65, 130}) {
       INFO("offset " << offset << ", length " << n);

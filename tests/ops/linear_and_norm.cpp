@@ -133,7 +133,8 @@ TEST_CASE("linear says which shape it expected", "[ops][linear][errors]") {
 
 TEMPLATE_TEST_CASE("group_norm agrees with its definition", "[ops][group_norm]", float, double) {
   using T = TestType;
-  const double tolerance = sizeof(T) == 4 ? 1e-5 : 2e-14;
+  // Groups of two elements lose a digit or two.
+  const double tolerance = sizeof(T) == 4 ? 4e-5 : 5e-14;
   const double epsilon = 1e-5;
   const std::vector<std::pair<Shape, std::int64_t>> cases{
       {{1, 3, 5, 1}, 1},  {{3, 4, 4, 3}, 1},   {{3, 2, 3, 3}, 3},  {{1, 5, 3, 17}, 17}, {{2, 3, 3, 17}, 1},

@@ -14,6 +14,19 @@
 
 namespace easy_diffusion::test {
 
+/// Whether the address sanitizer watches: the allocator then keeps no blocks.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool watched = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+inline constexpr bool watched = true;
+#else
+inline constexpr bool watched = false;
+#endif
+#else
+inline constexpr bool watched = false;
+#endif
+
 /// Normal deviates; another `number` gives others. Rounded to float, so that float and double start alike.
 template <class T>
 Tensor<T> random_tensor(const Shape& shape, std::uint32_t number, double scale = 1) {

@@ -120,6 +120,7 @@ void group_norm_backward(TensorView<const T> x, TensorView<const std::type_ident
                          TensorView<std::type_identity_t<T>> dx, TensorView<std::type_identity_t<T>> dgamma,
                          TensorView<std::type_identity_t<T>> dbeta) {
   const detail::GroupNormGeometry g(x.shape(), groups);
+  expect_shape("group_norm gamma", Shape{g.channels}, gamma.shape());
   expect_shape("group_norm output gradient", x.shape(), dy.shape());
   expect_shape("group_norm mean", Shape{g.batch, groups}, mean.shape());
   expect_shape("group_norm rstd", Shape{g.batch, groups}, rstd.shape());

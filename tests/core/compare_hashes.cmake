@@ -1,0 +1,50 @@
+# cmake -D GXX=<compiler> [-D CLANGXX=<compiler>] -D SOURCE=<random_hashes.cc> -D INCLUDES=<folders> -D OUT=<folder>
+#       [-D BREAK=ON] -P compare_hashes.cmake
+#
+# Builds the hash program at -O0, at -O3 for this processor and with the other compiler, and fails unless all
+# print the same. With BREAK the last build draws other deviates: then this must fail.
+
+file(MAKE_DIRECTORY "${OUT}")
+set(includes)
+foreach(folder IN LISTS INCLUDES)
+  list(APPEND includes "-I${folder}")
+endforeach()
+set(first)
+set(count 0)
+
+function(build_and_compare compiler)
+  string(REPLACE ";" " " flags "${ARGN}")
+  set(program "${OUT}/hashes_${count}")
+  execute_process(COMMAND "${compiler}" -std=c++20 ${ARGN} ${includes} -o "${program}" "${SOURCE}"
+    RESULT_VARIABLE result ERROR_VARIABLE errors)
+  if(NOT result EQUAL 0)
+    message(FATAL_ERROR "${compiler} ${flags}: does not build\n${errors}")
+  endif()
+  execute_process(COMMAND "${program}" RESULT_VARIABLE result OUTPUT_VARIABLE text)
+  if(NOT result EQUAL 0 OR NOT text MATCHES "normal float [0-9a-f]+\nnormal double")
+    message(FATAL_ERROR "${compiler} ${flags}: the program fails (${result})\n${text}")
+  endif()
+  message(STATUS "${compiler} ${flags}\n${text}")
+  if("${first}" STREQUAL "")
+    set(first "${text}" PARENT_SCOPE)
+  elseif(NOT text STREQUAL first)
+    message(FATAL_ERROR "${compiler} ${flags}: other deviates\n${text}instead of\n${first}")
+  endif()
+  math(EXPR next "${count} + 1")
+  set(count ${next} PARENT_SCOPE)
+endfunction()
+
+if(BREAK)
+  build_and_compare("${GXX}" -O1)
+  build_and_compare("${GXX}" -O1 -DOTHER_DEVIATES)
+  return()
+endif()
+build_and_compare("${GXX}" -O0)
+build_and_compare("${GXX}" -O2)
+build_and_compare("${GXX}" -O3 -march=native)
+if(CLANGXX)
+  build_and_compare("${CLANGXX}" -O2)
+  build_and_compare("${CLANGXX}" -O3 -march=native -ffp-contract=fast)
+else()
+  message(STATUS "clang++ is absent: compared builds of ${GXX} alone")
+endif()

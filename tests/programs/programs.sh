@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# The training and sampling programs as a person uses them: interrupted and resumed, with other threads and batches, with
+# wrong input. Usage: programs.sh <folder of the programs> <scratch folder>
+set -u
+programs=$1
+scratch=$2
+rm -rf "$scratch"
+mkdir -p "$scratch"
+cd "$scratch" || exit 1
+failures=0
+checks=0
+
+check() { # check <what> <command...>: the command must succeed
+  local what=$1
+  shift
+  checks=$((checks + 1))
+  if ! "$@" > check.log 2>&1; then
+    failures=$((failures + 1))
+    echo "FAILED: $what: $*"
+    tail -n 5 check.log
+  fi
+}
+
+refused() { # refused <text> <command...>: exit code 2 and one line on the standard error that contains the text
+  local text=$1
+  shift
+  checks=$((checks + 1))
+  "$@" > refused.out 2> refused.err
+  local code=$?
+  if [ $code -ne 2 ] || [ "$(wc -l < refused.err)" -ne 1 ] || ! grep -qF -- "$text" refused.err; then
+    failures=$((failures + 1))
+    echo "FAILED: expected exit code 2 and one line with '$text', got $code and:"
+    cat refused.err
+    echo "  from: $*"
+  fi
+}
+
+small=(--smoke --limit 96 --batch 16)
+train() { "$programs/train_score_model" "${small[@]}" "$@"; }
+sample() { "$programs/sample_score_model" --smoke "$@"; }
+
+# --- the same checkpoint, however it was reached: 12 steps, 5 + 7, two threads, Ctrl-C -------------------------------
+check "12 steps" train --threads 1 --steps 12 --out whole
+check "5 steps" train --threads 2 --steps 5 --out cut
+check "7 more" train --threads 1 --steps 12 --out cut --resume
+check "12 steps, two threads" train --threads 2 --steps 12 --out two
+check "resumed equals whole" cmp whole/checkpoint.safetensors cut/checkpoint.safetensors
+check "two threads equal one" cmp whole/checkpoint.safetensors two/checkpoint.safetensors
+check "logs are equal" cmp whole/loss.csv cut/loss.csv
+
+"$programs/train_score_model" "${small[@]}" --threads 2 --steps 100000 --checkpoint-every 100000 --out stopped > stopped.log 2>&1 &
+pid=$!
+for _ in $(seq 200); do # until a few steps are made, in the middle of an epoch
+  sleep 0.05
+  [ -f stopped/loss.csv ] && break
+done
+sleep 0.7
+kill -INT $pid
+wait $pid
+code=$?
+checks=$((checks + 1))
+if [ $code -ne 130 ]; then
+  failures=$((failures + 1))
+  echo "FAILED: Ctrl-C: expected exit code 130, got $code"
+  cat stopped.log
+fi
+made=$(tail -n 1 stopped/loss.csv | cut -d, -f1)
+goal=$((made + 4))
+check "go on after Ctrl-C (step $made)" train --threads 1 --steps "$goal" --out stopped --resume
+check "the same without Ctrl-C" train --threads 2 --steps "$goal" --out unstopped
+check "Ctrl-C left no trace" cmp stopped/checkpoint.safetensors unstopped/checkpoint.safetensors
+check "nor in the log" cmp stopped/loss.csv unstopped/loss.csv
+
+# --- a kill in the middle: the last checkpoint loads, the log is cut back to it ---------------------------------------
+"$programs/train_score_model" "${small[@]}" --threads 2 --steps 100000 --checkpoint-every 3 --out killed > killed.log 2>&1 &
+pid=$!
+for _ in $(seq 200); do
+  sleep 0.05
+  [ -f killed/checkpoint.safetensors ] && break
+done
+sleep 0.3
+kill -KILL $pid
+wait $pid 2> /dev/null
+check "a checkpoint survives kill -9" sample --checkpoint killed/checkpoint.safetensors --out killed_samples
+step=$(head -c 4096 killed/checkpoint.safetensors | grep -ao '"step":"[0-9]*"' | grep -o '[0-9]*')
+check "go on after kill -9" train --steps $((step + 1)) --out killed --resume
+check "the log has every step once" test "$(wc -l < killed/loss.csv)" -eq $((step + 2))
+
+# --- no room on the disk: the checkpoint before survives ---------------------------------------------------------------
+cp -r whole full
+checks=$((checks + 1))
+(
+  trap '' XFSZ
+  ulimit -f 100
+  train --steps 20 --out full --resume
+) > full.log 2>&1
+code=$?
+if [ $code -ne 2 ] || ! cmp -s whole/checkpoint.safetensors full/checkpoint.safetensors; then
+  failures=$((failures + 1))
+  echo "FAILED: a full disk: exit code $code, and the checkpoint must be as before"
+  cat full.log
+fi
+
+# --- samples: any threads, any batches, another seed ------------------------------------------------------------------
+checkpoint=whole/checkpoint.safetensors
+check "9 samples" sample --checkpoint $checkpoint --samples 9 --threads 1 --batch 9 --out s9
+check "in twos" sample --checkpoint $checkpoint --samples 9 --threads 2 --batch 2 --out s2
+check "one by one" sample --checkpoint $checkpoint --samples 9 --threads 2 --batch 1 --out s1
+for file in samples.npy samples.png samples.gif; do
+  check "batches of 2: $file" cmp s9/$file s2/$file
+  check "batches of 1: $file" cmp s9/$file s1/$file
+done
+check "another seed" sample --checkpoint $checkpoint --samples 9 --seed 1 --out other
+checks=$((checks + 1))
+if cmp -s s9/samples.npy other/samples.npy; then
+  failures=$((failures + 1))
+  echo "FAILED: another seed gives the same pictures"
+fi
+
+# --- wrong input -----------------------------------------------------------------------------------------------------
+before=$(cksum < whole/checkpoint.safetensors)
+refused "--steps" train --steps -1 --out whole
+refused "--batch" train --batch 0 --out bad
+refused "--batch" train --batch 12x --out bad
+refused "--learning-rate" train --learning-rate nan --out bad
+refused "--threads" train --threads 0 --out bad
+refused "--sigma" train --sigma 0.5 --out bad
+refused "--no-such-option" train --no-such-option --out bad
+refused "architecture" train --model NoNet --out bad
+refused "no/such/folder" train --data no/such/folder --out bad
+refused "--resume" train --resume --out bad
+refused "setting batch is 16, asked for is 8" "$programs/train_score_model" --smoke --limit 96 --batch 8 --resume --out whole
+refused "is there already" "$programs/train_score_model" --limit 96 --steps 1 --out whole
+refused "--out" train --out whole/checkpoint.safetensors
+refused "--checkpoint" "$programs/sample_score_model" --out bad
+refused "none.safetensors" sample --checkpoint none.safetensors --out bad
+head -c 3000 whole/checkpoint.safetensors > cut.safetensors
+refused "cut.safetensors" sample --checkpoint cut.safetensors --out bad
+refused "cut.safetensors" sample --checkpoint cut.safetensors --out bad
+printf 'not a checkpoint' > text.safetensors
+refused "text.safetensors" sample --checkpoint text.safetensors --out bad
+refused "--steps" sample --checkpoint $checkpoint --steps 0 --out bad
+refused "--samples" sample --checkpoint $checkpoint --samples 1e99 --out bad
+refused "17x17" sample --checkpoint $checkpoint --size 12 --out bad
+mkdir -p idx
+printf '\x00\x00\x08\x03\x00\x00\x00\x02\x00\x00\x00\x1c\x00\x00\x00\x1c' > idx/train-images-idx3-ubyte
+refused "train-images-idx3-ubyte" train --data idx --out bad
+check "nothing was written over" test "$before" = "$(cksum < whole/checkpoint.safetensors)"
+check "nothing was half written" test -z "$(find . -name '*.tmp*' -o -name '*.partial*')"
+check "no samples from refused runs" test -z "$(find bad -name 'samples*' 2> /dev/null)"
+
+echo "$((checks - failures)) passed, $failures failed"
+[ $failures -eq 0 ]
