@@ -27,7 +27,7 @@ endif()
 
 # g++ 12 and 13 see overlapping and endless copies in `"text" + std::string` (GCC bugs 105329 and 105651).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14)
-  target_compile_options(easy_diffusion_warnings INTERFACE -Wno-restrict -Wno-stringop-overflow)
+  target_compile_options(easy_diffusion_warnings INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
 endif()
 
 # ccache: paths are taken relative to this folder and the working directory is left out, so that another

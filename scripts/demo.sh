@@ -91,7 +91,7 @@ produce() {
     fi
   fi
   rm -f "$out/.made/$name"
-  "$binaries/$program" "$@" || fail "$program ended with exit code $?"
+  "$binaries/$program" "$@" "${again[@]}" || fail "$program ended with exit code $?"
   for file in $made; do
     [ -s "$out/$file" ] || fail "$program did not write $out/$file"
   done
@@ -99,10 +99,17 @@ produce() {
   printf '%s\n' "$stamp" >"$out/.made/$name"
 }
 
+again=()  # options of a second run, which are not part of what is made
 produce forward "forward_1d_paths.png forward_1d_density.png" "" forward_1d --out "$out" "${common[@]}"
 produce reverse "reverse_1d_paths.png reverse_1d_density.png" "" reverse_1d --out "$out" "${common[@]}"
+# A training that was interrupted goes on; it is never lost but by --fresh.
+again=()
+if [ -e "$model/checkpoint.safetensors" ]; then
+  if [ "$fresh" = yes ]; then again=(--overwrite); else again=(--resume); fi
+fi
 produce train "score_model/checkpoint.safetensors score_model/loss.csv score_model/loss.png" "" \
   train_score_model --minutes "$minutes" --out "$model" "${training[@]}" "${common[@]}"
+again=()
 produce sample "samples.png samples.gif" "$model/checkpoint.safetensors" \
   sample_score_model --checkpoint "$model/checkpoint.safetensors" --samples "$samples" --steps "$steps" \
   --out "$out" "${common[@]}"

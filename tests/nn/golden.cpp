@@ -1,7 +1,10 @@
 // Every layer and both U-Nets against PyTorch: outputs and all gradients.
 
 #include <array>
+#include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <utility>
@@ -156,8 +159,8 @@ TEMPLATE_TEST_CASE("small U-Nets agree with PyTorch", "[nn][golden][unet]", floa
     result.compare("grad.x", model.backward(golden("w"), ctx), golden.want("grad.x"));
     golden.compare_gradients(result, model);
     INFO(name << (sizeof(T) == 4 ? " float: " : " double: ") << result);
-    CHECK(result.count() == 39);
-    CHECK(result.worst() <= (sizeof(T) == 4 ? 1e-4 : 1e-10));
+    CHECK(result.count() == 41);  // the output, and gradients of the input and of 39 parameters
+    CHECK(result.worst() <= (sizeof(T) == 4 ? 3e-4 : 1e-10));
 
     // The state_dict goes out as it came in.
     const auto came = golden.parameters();

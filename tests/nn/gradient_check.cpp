@@ -37,7 +37,9 @@ struct Faulty : nn::Linear<double> {
       const Tensor<double> before = weight.grad;
       for (std::int64_t i = 0; i < before.size(); ++i) weight.grad[i] = before[(i + 1) % before.size()];
     }
-    if constexpr (fault == Fault::nan) weight.grad[3] = std::nan("");
+    if constexpr (fault == Fault::nan) {
+      if (!weight.grad.empty()) weight.grad[3] = std::nan("");
+    }
     if constexpr (fault == Fault::zero) bias.grad.fill(0);
     return dx;
   }

@@ -178,7 +178,7 @@ TEST_CASE("freezing, unfreezing and zeroing reach what is trained", "[nn][parame
     p.grad.fill(3);
     ++entries;
   });
-  CHECK(entries == 37);
+  CHECK(entries == 39);
   nn::zero_gradients(model);
   nn::for_each_trained(model, [](const std::string&, auto& p, const nn::Entry&) { CHECK(largest(p.grad) == 0); });
   const std::int64_t count = nn::count_parameters(model);
