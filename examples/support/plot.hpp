@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 
 #include "easy_diffusion/core/error.hpp"
-#include "support/output.hpp"
+#include "easy_diffusion/io/atomic_file.hpp"
 
 namespace easy_diffusion::examples {
 
@@ -59,6 +59,18 @@ struct DensityPlot {
 };
 
 namespace detail {
+
+/// A name beside `path`, with the same ending: what gnuplot draws reaches its name whole or not at all.
+[[nodiscard]] inline std::filesystem::path temporary_beside(const std::filesystem::path& path) {
+  return path.parent_path() / (path.stem().string() + ".partial" + path.extension().string());
+}
+
+/// \throw IoError naming the file
+inline void rename_into_place(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  if (error) throw IoError("cannot write '" + path.string() + "': " + error.message());
+}
 
 inline std::string number(double value) {
   if (!std::isfinite(value)) return "NaN";
@@ -163,7 +175,7 @@ inline void write_csv(const LinePlot& plot, const std::filesystem::path& csv) {
     for (std::size_t j = 0; j < curve.x.size(); ++j)
       text += std::to_string(i) + "," + detail::number(curve.x[j]) + "," + detail::number(curve.y[j]) + "\n";
   }
-  write_file(csv, text);
+  io::write_file(csv, text);
 }
 
 /// Writes the values: x, y, density. \throw IoError
@@ -178,12 +190,12 @@ inline void write_csv(const DensityPlot& plot, const std::filesystem::path& csv)
               detail::number(place(plot.y_first, plot.y_last, r, plot.rows)) + "," +
               detail::number(plot.values[c * plot.rows + r]) + "\n";
     }
-  write_file(csv, text);
+  io::write_file(csv, text);
 }
 
 /// \throw IoError where gnuplot is missing (naming the package) or fails
 inline void draw_png(const LinePlot& plot, const std::filesystem::path& png) {
-  const std::filesystem::path temporary = temporary_beside(png);
+  const std::filesystem::path temporary = detail::temporary_beside(png);
   std::string script = detail::frame(plot.axes, temporary);
   std::string plots;
   detail::append_curves(script, plots, plot.curves);
@@ -196,7 +208,7 @@ inline void draw_png(const DensityPlot& plot, const std::filesystem::path& png) 
   if (plot.columns < 2 || plot.rows < 2 || plot.values.size() != plot.columns * plot.rows)
     throw ShapeError("plot '" + png.string() + "': expected at least 2 x 2 values, got " +
                      std::to_string(plot.columns) + " x " + std::to_string(plot.rows));
-  const std::filesystem::path temporary = temporary_beside(png);
+  const std::filesystem::path temporary = detail::temporary_beside(png);
   std::string script = detail::frame(plot.axes, temporary);
   const double dx = (plot.x_last - plot.x_first) / static_cast<double>(plot.columns - 1);
   const double dy = (plot.y_last - plot.y_first) / static_cast<double>(plot.rows - 1);

@@ -88,7 +88,7 @@ struct TrainingOptions {
   }
 };
 
-/// A curve of the loss: a mean over windows of steps, and the epochs' averages, as loss.png and loss.csv beside it.
+/// A curve of the loss: a mean over windows of steps, and the epochs' averages.
 inline void draw_loss(const std::filesystem::path& png, const std::vector<train::LossRow>& rows,
                       const std::string& title, const std::string& unit) {
   if (rows.size() < 2) return;

@@ -1,5 +1,7 @@
 // parallel_for and the number of threads.
 
+#include "easy_diffusion/core/parallel.hpp"
+
 #include <atomic>
 #include <cstdint>
 #include <fstream>
@@ -7,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "easy_diffusion/core/parallel.hpp"
 #include "support/catch.hpp"
 #include "support/paths.hpp"
 #include "support/tensors.hpp"

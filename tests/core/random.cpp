@@ -1,5 +1,7 @@
 // Addressed random numbers: known answers, any split of a fill, and what statistics say about them.
 
+#include "easy_diffusion/core/random.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -8,7 +10,6 @@
 #include <span>
 #include <vector>
 
-#include "easy_diffusion/core/random.hpp"
 #include "support/catch.hpp"
 #include "support/fnv.hpp"
 
@@ -86,8 +87,9 @@ TEST_CASE("hashes of a million deviates never change", "[core][random][frozen]")
 TEST_CASE("deviates are what the documentation says, computed another way", "[core][random]") {
   const NoiseAddress at{0x0123456789abcdefULL, 17, 3};
   const auto block = [&](std::uint64_t b) {
-    return detail::philox4x32_10({static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32), at.step, at.stream},
-                                 static_cast<std::uint32_t>(at.seed), static_cast<std::uint32_t>(at.seed >> 32));
+    return detail::philox4x32_10(
+        {static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(b >> 32), at.step, at.stream},
+        static_cast<std::uint32_t>(at.seed), static_cast<std::uint32_t>(at.seed >> 32));
   };
   const auto two_pi = 2 * std::numbers::pi;
   for (const std::uint64_t b : {0ULL, 1ULL, 77ULL, 0xffffffffULL, 0x100000000ULL, 0x123456789aULL}) {
@@ -117,7 +119,8 @@ TEST_CASE("the explicit fused multiply-add is rounded once", "[core][random]") {
   const auto words = uniforms<double>(3000);
   for (std::size_t i = 0; i + 2 < words.size(); i += 3) {
     const auto a = static_cast<float>(words[i] - 0.5), b = static_cast<float>(words[i + 1] * 3);
-    for (const float c : {static_cast<float>(words[i + 2]), -a * b, 1.0F, std::nextafter(-a * b, 2.0F), 1e-8F * a, 0.0F}) {
+    for (const float c :
+         {static_cast<float>(words[i + 2]), -a * b, 1.0F, std::nextafter(-a * b, 2.0F), 1e-8F * a, 0.0F}) {
       if (detail::fused(a, b, c) != std::fma(a, b, c)) FAIL_CHECK(a << " * " << b << " + " << c);
     }
   }
@@ -132,7 +135,8 @@ TEMPLATE_TEST_CASE("any split of a fill gives the same bits", "[core][random][bi
     CHECK(uniform<T>(address, i) == whole_uniform[i]);
   }
   for (std::uint64_t offset = 0; offset < 10; ++offset)
-    for (const std::size_t length : {0UL, 1UL, 2UL, 3UL, 5UL, 7UL, 15UL, 16UL, 17UL, 63UL, 127UL, 128UL, 129UL, 257UL, 555UL, 700UL}) {
+    for (const std::size_t length :
+         {0UL, 1UL, 2UL, 3UL, 5UL, 7UL, 15UL, 16UL, 17UL, 63UL, 127UL, 128UL, 129UL, 257UL, 555UL, 700UL}) {
       const auto part = normals<T>(length, address, offset), part_uniform = uniforms<T>(length, address, offset);
       const auto at = static_cast<std::ptrdiff_t>(offset);
       if (!std::equal(part.begin(), part.end(), whole.begin() + at) ||

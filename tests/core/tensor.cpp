@@ -1,5 +1,7 @@
 // Shapes, views, tensors and the allocator behind them.
 
+#include "easy_diffusion/core/tensor.hpp"
+
 #include <cstdint>
 #include <string>
 #include <thread>
@@ -8,7 +10,6 @@
 
 #include "easy_diffusion/core/allocator.hpp"
 #include "easy_diffusion/core/shape.hpp"
-#include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/core/view.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"

@@ -1,5 +1,7 @@
 // Every layer and both U-Nets against PyTorch: outputs and all gradients.
 
+#include "support/golden.hpp"
+
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -23,7 +25,6 @@
 #include "easy_diffusion/nn/silu.hpp"
 #include "easy_diffusion/nn/state_dict.hpp"
 #include "support/catch.hpp"
-#include "support/golden.hpp"
 #include "support/layers.hpp"
 #include "support/paths.hpp"
 #include "support/tensors.hpp"
@@ -119,7 +120,8 @@ TEMPLATE_TEST_CASE("layers agree with PyTorch", "[nn][golden]", float, double) {
       stage.w = c["out_w"];
       run(stage);
     } else {
-      run(Stage<nn::Conv2d<T>>({c["cin"], c["cout"], {.stride = 2, .bias = false}}, c["embed"], c["cout"], c["groups"]));
+      run(Stage<nn::Conv2d<T>>({c["cin"], c["cout"], {.stride = 2, .bias = false}}, c["embed"], c["cout"],
+                               c["groups"]));
     }
   }
 }
@@ -145,7 +147,8 @@ TEMPLATE_TEST_CASE("small U-Nets agree with PyTorch", "[nn][golden][unet]", floa
   const auto file = io::SafetensorsFile::open(test_data() / "models.safetensors");
   for (const std::string name : {"unet", "unet_res"}) {
     const GoldenCase<T> golden(file, name);
-    nn::UNetConfig config = name == "unet" ? nn::UNetConfig::unet(marginal_std) : nn::UNetConfig::unet_res(marginal_std);
+    nn::UNetConfig config =
+        name == "unet" ? nn::UNetConfig::unet(marginal_std) : nn::UNetConfig::unet_res(marginal_std);
     config.channels = {golden["c0"], golden["c1"], golden["c2"], golden["c3"]};
     config.embed_dim = golden["embed"];
     config.picture_channels = golden["pictures"];

@@ -1,11 +1,12 @@
 // The gradient checker itself: it must turn down what is wrong.
 
+#include "support/gradient_check.hpp"
+
 #include <cmath>
 #include <string>
 
 #include "easy_diffusion/nn/linear.hpp"
 #include "support/catch.hpp"
-#include "support/gradient_check.hpp"
 #include "support/tensors.hpp"
 
 namespace {

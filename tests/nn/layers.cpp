@@ -1,5 +1,7 @@
 // Every layer: gradients in double against finite differences at every entry, and the promises about contexts.
 
+#include "support/layers.hpp"
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -14,7 +16,6 @@
 #include "easy_diffusion/nn/silu.hpp"
 #include "support/catch.hpp"
 #include "support/gradient_check.hpp"
-#include "support/layers.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -87,7 +88,8 @@ TEST_CASE("SiLU, Concat, EmbeddingAdd and FourierEmbedding have the right gradie
   check_on_pictures("SiLU", nn::SiLU<double>(), Shape{1, 3, 2, 5});
   check_layer("Concat", nn::Concat<double>(), Inputs<2>{random(Shape{2, 2, 3, 3}, 1), random(Shape{2, 2, 3, 4}, 2)},
               Inputs<2>{random(Shape{1, 2, 3, 5}, 3), random(Shape{1, 2, 3, 1}, 4)});
-  check_layer("EmbeddingAdd", nn::EmbeddingAdd<double>(), Inputs<2>{random(Shape{3, 2, 3, 4}, 1), random(Shape{3, 4}, 2)},
+  check_layer("EmbeddingAdd", nn::EmbeddingAdd<double>(),
+              Inputs<2>{random(Shape{3, 2, 3, 4}, 1), random(Shape{3, 4}, 2)},
               Inputs<2>{random(Shape{1, 3, 3, 4}, 3), random(Shape{1, 4}, 4)});
   check_layer("FourierEmbedding", nn::FourierEmbedding<double>(6, 1), Inputs<1>{random(Shape{4}, 1)},
               Inputs<1>{random(Shape{2}, 2)});

@@ -78,8 +78,8 @@ TEST_CASE("U-Nets have the same bits for any threads and any batch split", "[nn]
       nn::zero_gradients(model);
       results.push_back(model.forward(x, t, &ctx));
       results.push_back(model.backward(dy, ctx));
-      nn::for_each_trained(model,
-                           [&](const std::string&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
+      nn::for_each_trained(
+          model, [&](const std::string&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
       return results;
     });
     const Threads two(2);

@@ -2,8 +2,8 @@
 
 #include <cmath>
 #include <cstdint>
-#include <sstream>
 #include <map>
+#include <sstream>
 #include <string>
 
 #include "easy_diffusion/io/safetensors.hpp"

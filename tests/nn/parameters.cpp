@@ -26,7 +26,8 @@ using namespace easy_diffusion;
 using namespace easy_diffusion::test;
 
 TEST_CASE("names and shapes are those of PyTorch", "[nn][state_dict]") {
-  for (const auto& [name, config] : {std::pair{"UNet", nn::UNetConfig::unet()}, {"UNet_res", nn::UNetConfig::unet_res()}}) {
+  for (const auto& [name, config] :
+       {std::pair{"UNet", nn::UNetConfig::unet()}, {"UNet_res", nn::UNetConfig::unet_res()}}) {
     std::ifstream file(test_data() / (std::string(name) + ".state_dict.txt"));
     REQUIRE(file);
     std::vector<std::string> want, got;
@@ -47,7 +48,8 @@ TEST_CASE("the UNet has 1.1 million parameters", "[nn][parameter]") {
   CHECK(sum < 1'200'000);
 }
 
-TEST_CASE("loading a state_dict reports everything that is wrong, and then changes nothing", "[nn][state_dict][errors]") {
+TEST_CASE("loading a state_dict reports everything that is wrong, and then changes nothing",
+          "[nn][state_dict][errors]") {
   nn::UNet<float> model(small_unet(nn::Skip::concatenate));
   randomise(model);
   std::map<std::string, Tensor<float>> before, source;
@@ -65,9 +67,7 @@ TEST_CASE("loading a state_dict reports everything that is wrong, and then chang
   std::string message;
   try {
     nn::load_state_dict(model, source);
-  } catch (const FormatError& error) {
-    message = error.what();
-  }
+  } catch (const FormatError& error) { message = error.what(); }
   CHECK(message ==
         "state_dict does not fit the model; missing: conv1.weight, tconv1.bias; unexpected: extra.weight, "
         "module.conv2.weight; wrong shape: gnorm1.bias (expected [4], got [5]), "

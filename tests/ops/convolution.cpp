@@ -304,8 +304,9 @@ TEST_CASE("convolutions say which shape they expected", "[ops][convolution][erro
                     "conv_transpose2d: weight [3, 3, 3, 4] expects 4 input channels, got [2, 5, 5, 3]");
   CHECK_THROWS_WITH(ops::conv_transpose2d_forward(x.view(), wt, b, transposed, y),
                     "conv_transpose2d output: expected [2, 7, 7, 4], got [2, 3, 3, 4]");
-  CHECK_THROWS_WITH(ops::conv_transpose2d_forward(x.view(), wt, b, {2, 0, 2, 0}, yt),
-                    "conv_transpose2d: expected stride >= 1, padding >= 0, 0 <= output padding < stride, got 2, 0, 2 and 0");
+  CHECK_THROWS_WITH(
+      ops::conv_transpose2d_forward(x.view(), wt, b, {2, 0, 2, 0}, yt),
+      "conv_transpose2d: expected stride >= 1, padding >= 0, 0 <= output padding < stride, got 2, 0, 2 and 0");
   CHECK_THROWS_AS(ops::conv_transpose2d_forward(x.view(), wt, b, {2, 0, 0, -1}, yt), ValueError);
   CHECK_THROWS_WITH(ops::conv_transpose2d_forward(View(x.data(), Shape{1, 1, 5, 3}), wt, b, {1, 2, 0, 0}, yt),
                     "conv_transpose2d: nothing is left of input [1, 1, 5, 3] with weight [3, 3, 4, 3]");

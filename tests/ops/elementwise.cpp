@@ -130,8 +130,8 @@ TEMPLATE_TEST_CASE("elementwise operations agree with their definition", "[ops]"
     }
 }
 
-TEMPLATE_TEST_CASE("elementwise operations have the same bits for any threads and any batch split", "[ops][bits]", float,
-                   double) {
+TEMPLATE_TEST_CASE("elementwise operations have the same bits for any threads and any batch split", "[ops][bits]",
+                   float, double) {
   using T = TestType;
   const Shape shape{7, 31, 30, 11};  // more than one piece of every parallel loop
   const auto x = random_tensor<T>(shape, 1), dy = random_tensor<T>(shape, 2);
@@ -159,20 +159,24 @@ TEST_CASE("elementwise operations say which shape they expected", "[ops][errors]
   const Tensor<float> x(Shape{2, 3, 3, 4}), e(Shape{2, 4}), b(Shape{2, 3, 3, 2}), t(Shape{5}), w(Shape{3});
   Tensor<float> y(Shape{2, 3, 3, 6}), same(x.shape()), dt(Shape{5}), features(Shape{5, 6});
   CHECK_THROWS_WITH(ops::silu_forward(x.view(), y), "silu output: expected [2, 3, 3, 4], got [2, 3, 3, 6]");
-  CHECK_THROWS_WITH(ops::silu_backward(x.view(), b, same), "silu output gradient: expected [2, 3, 3, 4], got [2, 3, 3, 2]");
+  CHECK_THROWS_WITH(ops::silu_backward(x.view(), b, same),
+                    "silu output gradient: expected [2, 3, 3, 4], got [2, 3, 3, 2]");
   CHECK_THROWS_WITH(ops::silu_backward(x.view(), x, y), "silu input gradient: expected [2, 3, 3, 4], got [2, 3, 3, 6]");
   CHECK_THROWS_WITH(ops::add_to(same.view(), b), "add_to: expected [2, 3, 3, 4], got [2, 3, 3, 2]");
-  CHECK_THROWS_WITH(ops::embedding_add_forward(e.view(), e, same), "embedding_add input: expected [N, H, W, C], got [2, 4]");
+  CHECK_THROWS_WITH(ops::embedding_add_forward(e.view(), e, same),
+                    "embedding_add input: expected [N, H, W, C], got [2, 4]");
   CHECK_THROWS_WITH(ops::embedding_add_forward(x.view(), t, same), "embedding_add embedding: expected [2, 4], got [5]");
   CHECK_THROWS_WITH(ops::embedding_add_forward(x.view(), e, y),
                     "embedding_add output: expected [2, 3, 3, 4], got [2, 3, 3, 6]");
-  CHECK_THROWS_WITH(ops::embedding_add_backward(x.view(), dt), "embedding_add embedding gradient: expected [2, 4], got [5]");
+  CHECK_THROWS_WITH(ops::embedding_add_backward(x.view(), dt),
+                    "embedding_add embedding gradient: expected [2, 4], got [5]");
   CHECK_THROWS_WITH(ops::concat_forward(x.view(), e, y), "concat: [2, 3, 3, 4] and [2, 4] differ in rank");
   CHECK_THROWS_WITH(ops::concat_forward(x.view(), TensorView<const float>(b.data(), Shape{2, 3, 2, 3}), y),
                     "concat: extents before the channels: expected [2, 3, 3], got [2, 3, 2]");
   CHECK_THROWS_WITH(ops::concat_forward(x.view(), b, same), "concat: expected [2, 3, 3, 6], got [2, 3, 3, 4]");
   CHECK_THROWS_AS(ops::concat_backward(x.view(), same, same), ShapeError);
-  CHECK_THROWS_WITH(ops::fourier_features_forward(e.view(), w, features), "fourier_features times: expected [N], got [2, 4]");
+  CHECK_THROWS_WITH(ops::fourier_features_forward(e.view(), w, features),
+                    "fourier_features times: expected [N], got [2, 4]");
   CHECK_THROWS_WITH(ops::fourier_features_forward(t.view(), e, features),
                     "fourier_features frequencies: expected [D], got [2, 4]");
   CHECK_THROWS_WITH(ops::fourier_features_forward(t.view(), w, same),

@@ -66,7 +66,8 @@ TEMPLATE_TEST_CASE("linear agrees with its definition", "[ops][linear]", float, 
     CHECK(relative_error(dx, want.dx) <= tolerance);
 
     const Misaligned<T> mx(x), mw(w), mdy(dy);
-    Misaligned<T> my{Tensor<T>(out_shape)}, mdx{Tensor<T>(shape)}, mdw{Tensor<T>(w.shape())}, mdb{Tensor<T>(Shape{out})};
+    Misaligned<T> my{Tensor<T>(out_shape)}, mdx{Tensor<T>(shape)}, mdw{Tensor<T>(w.shape())},
+        mdb{Tensor<T>(Shape{out})};
     ops::linear_forward(mx.view(), mw.view(), b.view(), my.view());
     ops::linear_backward(mx.view(), mw.view(), mdy.view(), mdx.view(), mdw.view(), mdb.view());
     CHECK(same_bits(Tensor<T>::copy_of(my.view()), y));
@@ -86,7 +87,8 @@ TEMPLATE_TEST_CASE("linear agrees with its definition", "[ops][linear]", float, 
   }
 }
 
-TEMPLATE_TEST_CASE("linear has the same bits for any threads and any batch split", "[ops][linear][bits]", float, double) {
+TEMPLATE_TEST_CASE("linear has the same bits for any threads and any batch split", "[ops][linear][bits]", float,
+                   double) {
   using T = TestType;
   for (const auto& [shape, out] : {std::pair{Shape{7, 150, 33}, 65}, std::pair{Shape{7, 400, 9}, 2}}) {
     const auto x = random_tensor<T>(shape, 1);
@@ -127,7 +129,8 @@ TEST_CASE("linear says which shape it expected", "[ops][linear][errors]") {
                     "linear input gradient: expected [4, 5], got [4, 4]");
   CHECK_THROWS_WITH(ops::linear_backward(x.view(), w, y, dx, other, db),
                     "linear weight gradient: expected [5, 3], got [4, 4]");
-  CHECK_THROWS_WITH(ops::linear_backward(x.view(), w, y, dx, dw, other), "linear bias gradient: expected [3], got [4, 4]");
+  CHECK_THROWS_WITH(ops::linear_backward(x.view(), w, y, dx, dw, other),
+                    "linear bias gradient: expected [3], got [4, 4]");
   CHECK_THROWS_AS(ops::linear_forward(TensorView<const double>(x.data(), Shape{}), w, b, y), ShapeError);
 }
 
@@ -137,7 +140,7 @@ TEMPLATE_TEST_CASE("group_norm agrees with its definition", "[ops][group_norm]",
   const double tolerance = sizeof(T) == 4 ? 4e-5 : 5e-14;
   const double epsilon = 1e-5;
   const std::vector<std::pair<Shape, std::int64_t>> cases{
-      {{1, 3, 5, 1}, 1},  {{3, 4, 4, 3}, 1},   {{3, 2, 3, 3}, 3},  {{1, 5, 3, 17}, 17}, {{2, 3, 3, 17}, 1},
+      {{1, 3, 5, 1}, 1},  {{3, 4, 4, 3}, 1},   {{3, 2, 3, 3}, 3},   {{1, 5, 3, 17}, 17}, {{2, 3, 3, 17}, 1},
       {{3, 3, 5, 32}, 4}, {{1, 4, 3, 33}, 11}, {{2, 2, 2, 64}, 32}, {{3, 1, 3, 65}, 5},  {{1, 3, 3, 130}, 13},
       {{3, 7, 6}, 2},     {{5, 10}, 5},        {{2, 2, 3, 2, 6}, 3}};
   for (const auto& [shape, groups] : cases) {
@@ -230,7 +233,8 @@ TEST_CASE("group_norm says which shape it expected", "[ops][group_norm][errors]"
   const auto forward = [&](const auto& in, const auto& g, const auto& b, std::int64_t groups, auto& out, auto& m) {
     ops::group_norm_forward(in.view(), g, b, groups, 1e-5, out, m, rstd);
   };
-  CHECK_THROWS_WITH(forward(x, gamma, gamma, 4, y, mean), "group_norm: 4 groups do not divide the channels of [2, 3, 3, 6]");
+  CHECK_THROWS_WITH(forward(x, gamma, gamma, 4, y, mean),
+                    "group_norm: 4 groups do not divide the channels of [2, 3, 3, 6]");
   CHECK_THROWS_AS(forward(x, gamma, gamma, 0, y, mean), ShapeError);
   CHECK_THROWS_WITH(forward(wrong, gamma, gamma, 1, y, mean), "group_norm: expected [N, ..., C], got [5]");
   CHECK_THROWS_WITH(forward(x, wrong, gamma, 3, y, mean), "group_norm gamma: expected [6], got [5]");

@@ -146,8 +146,7 @@ inline GradientReport compare_with_differences(std::vector<Checked>& tensors, co
   const std::size_t half = sorted.size() / 2;
   const double median = sorted.size() % 2 ? sorted[half] : 0.5 * (sorted[half - 1] + sorted[half]);
   GradientReport report;
-  for (std::size_t k = 0; k < tensors.size(); ++k)
-    report.take(tensors[k].name, errors[k] / (maxima[k] + 0.1 * median));
+  for (std::size_t k = 0; k < tensors.size(); ++k) report.take(tensors[k].name, errors[k] / (maxima[k] + 0.1 * median));
   return report;
 }
 
@@ -178,9 +177,8 @@ GradientReport check_gradients(Layer& layer, Inputs<N> inputs, Entries entries =
 template <class Layer>
 std::vector<Tensor<double>> gradients_of(Layer& layer) {
   std::vector<Tensor<double>> result;
-  nn::for_each_parameter(layer, [&](const std::string&, auto& parameter, const nn::Entry&) {
-    result.push_back(parameter.grad);
-  });
+  nn::for_each_parameter(
+      layer, [&](const std::string&, auto& parameter, const nn::Entry&) { result.push_back(parameter.grad); });
   return result;
 }
 

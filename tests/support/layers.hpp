@@ -45,8 +45,8 @@ struct Stage : nn::ConvStage<Convolution> {
 inline double marginal_std(double t) { return std::sqrt((std::pow(25.0, 2 * t) - 1) / 2 / std::log(25.0)); }
 
 inline nn::UNetConfig small_unet(nn::Skip skip, std::int64_t picture_channels = 1) {
-  nn::UNetConfig config = skip == nn::Skip::add ? nn::UNetConfig::unet_res(marginal_std)
-                                                : nn::UNetConfig::unet(marginal_std);
+  nn::UNetConfig config =
+      skip == nn::Skip::add ? nn::UNetConfig::unet_res(marginal_std) : nn::UNetConfig::unet(marginal_std);
   config.channels = {4, 8, 8, 8};
   config.embed_dim = 8;
   config.first_groups = 2;

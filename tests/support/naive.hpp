@@ -60,7 +60,8 @@ Gradients<T> conv2d_backward(const Tensor<T>& x, const Tensor<T>& weight, const 
                              Index padding) {
   Tensor<double> dx(x.shape()), dweight(weight.shape()), dbias(Shape{dy.extent(3)});
   for_each_meeting(dy.extent(0), dy.extent(1), dy.extent(2), weight.extent(0), weight.extent(1), x.extent(1),
-                   x.extent(2), stride, padding, [&](Index n, Index sy, Index sx, Index i, Index j, Index ly, Index lx) {
+                   x.extent(2), stride, padding,
+                   [&](Index n, Index sy, Index sx, Index i, Index j, Index ly, Index lx) {
                      for (Index c = 0; c < x.extent(3); ++c)
                        for (Index k = 0; k < dy.extent(3); ++k) {
                          const double g = double(dy(n, sy, sx, k));

@@ -43,11 +43,12 @@ class Shape {
     return n;
   }
 
-  /// The same shape with another first extent (the batch).
+  /// The same shape with another first extent (the batch). \throw ShapeError as the constructor, and for rank 0
   [[nodiscard]] Shape with_front(std::int64_t extent) const {
-    Shape result = *this;
     if (rank_ == 0) throw ShapeError("shape: a single number has no first extent");
-    result.extents_[0] = extent;
+    Shape result;
+    result.push_back(extent);
+    for (std::size_t axis = 1; axis < rank_; ++axis) result.push_back(extents_[axis]);
     return result;
   }
 
