@@ -154,3 +154,22 @@ TEST_CASE("a U-Net says what does not fit", "[nn][unet][errors]") {
 }
 
 }  // namespace
+
+TEST_CASE("an empty batch is no error, an empty layer is one") {
+  nn::UNetConfig config = nn::UNetConfig::unet([](double) { return 2.0; });
+  config.channels = {4, 8};
+  config.first_groups = config.groups = 4;
+  config.embed_dim = 4;
+  nn::UNet<double> model(config);
+  CHECK(model.forward(Tensor<double>(Shape{0, 8, 8, 1}), Tensor<double>(Shape{0})).shape() == Shape{0, 8, 8, 1});
+  const nn::Classifier<float> classifier(nn::ClassifierConfig{});
+  CHECK(classifier.forward(Tensor<float>(Shape{0, 28, 28, 1})).shape() == Shape{0, 10});
+
+  const Tensor<double> nothing(Shape{1, 5, 5, 0});
+  CHECK_THROWS_AS(nn::Conv2d<double>(0, 8).forward(nothing), ShapeError);
+  CHECK_THROWS_AS(nn::ConvTranspose2d<double>(0, 8).forward(nothing), ShapeError);
+  CHECK_THROWS_AS(nn::Linear<double>(0, 8).forward(nothing), ShapeError);
+  const Tensor<double> picture(Shape{1, 5, 5, 3});
+  CHECK_THROWS_AS(nn::Conv2d<double>(3, 0).forward(picture), ShapeError);
+  CHECK_THROWS_AS(nn::Conv2d<double>(3, 4, {.kernel = 0}).forward(picture), ShapeError);
+}

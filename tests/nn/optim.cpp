@@ -253,3 +253,27 @@ TEST_CASE("the moving average warms up", "[nn][ema]") {
 }
 
 }  // namespace
+
+TEST_CASE("a parameter may be frozen and unfrozen between steps, and keeps its state") {
+  nn::Linear<double> model(30, 2);
+  nn::initialize(model, 1);
+  const auto check = [&](auto optimizer) {
+    model.weight.freeze();
+    const Tensor<double> frozen = model.weight.value;
+    model.bias.grad.fill(1);
+    optimizer.step(model, 0.1);
+    CHECK(test::same_bits(model.weight.value, frozen));
+    model.weight.unfreeze();
+    model.weight.grad.fill(1);
+    optimizer.step(model, 0.1);
+    CHECK_FALSE(test::same_bits(model.weight.value, frozen));
+    int states = 0;
+    optimizer.visit_state(model, [&](const std::string& name, const Tensor<double>& state, nn::Layout) {
+      ++states;
+      CHECK(state.size() == (name.ends_with("weight") ? 60 : 2));
+    });
+    CHECK(states % 2 == 0);
+  };
+  check(nn::Adam<double>());
+  check(nn::Sgd<double>({.momentum = 0.9}));
+}

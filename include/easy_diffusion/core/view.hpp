@@ -48,7 +48,7 @@ class TensorView {
   /// Rows `[first, first + count)` of the first axis.
   /// \throw ShapeError if they reach past the end
   [[nodiscard]] TensorView slice(std::int64_t first, std::int64_t count) const {
-    if (shape_.rank() == 0 || first < 0 || count < 0 || first + count > shape_[0])
+    if (shape_.rank() == 0 || first < 0 || count < 0 || count > shape_[0] - first)
       throw ShapeError("slice: rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of " +
                        shape_.to_string());
     const std::int64_t row = shape_[0] > 0 ? size() / shape_[0] : 0;

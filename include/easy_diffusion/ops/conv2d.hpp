@@ -21,7 +21,7 @@ struct Conv2dOptions {
 /// Shape of the result: floor((H + 2 padding - KH) / stride) + 1, likewise W.
 /// \param x      [N, H, W, C_in]
 /// \param weight [KH, KW, C_in, C_out]
-/// \throw ShapeError where channels differ or the kernel is larger than the padded picture
+/// \throw ShapeError where channels differ, the weight is empty or the kernel is larger than the padded picture
 /// \throw ValueError for stride < 1 or padding < 0
 [[nodiscard]] inline Shape conv2d_output_shape(const Shape& x, const Shape& weight, const Conv2dOptions& options) {
   expect_rank("conv2d input", 4, "[N, H, W, C]", x);
@@ -29,6 +29,7 @@ struct Conv2dOptions {
   if (options.stride < 1 || options.padding < 0)
     throw ValueError("conv2d: expected stride >= 1 and padding >= 0, got " + std::to_string(options.stride) + " and " +
                      std::to_string(options.padding));
+  if (weight.numel() < 1) throw ShapeError("conv2d: the weight is empty: " + weight.to_string());
   if (x[3] != weight[2])
     throw ShapeError("conv2d: weight " + weight.to_string() + " expects " + std::to_string(weight[2]) +
                      " input channels, got " + x.to_string());

@@ -22,7 +22,7 @@ struct ConvTranspose2dOptions {
 /// Shape of the result: (H - 1) stride - 2 padding + KH + output_padding_h, likewise W.
 /// \param x      [N, H, W, C_in]
 /// \param weight [KH, KW, C_out, C_in]: the layout of the convolution of which this is the transpose
-/// \throw ShapeError where channels differ or nothing is left of the result
+/// \throw ShapeError where channels differ, the weight is empty or nothing is left of the result
 /// \throw ValueError for options out of range
 [[nodiscard]] inline Shape conv_transpose2d_output_shape(const Shape& x, const Shape& weight,
                                                          const ConvTranspose2dOptions& options) {
@@ -33,6 +33,7 @@ struct ConvTranspose2dOptions {
     throw ValueError("conv_transpose2d: expected stride >= 1, padding >= 0, 0 <= output padding < stride, got " +
                      std::to_string(options.stride) + ", " + std::to_string(options.padding) + ", " +
                      std::to_string(options.output_padding_h) + " and " + std::to_string(options.output_padding_w));
+  if (weight.numel() < 1) throw ShapeError("conv_transpose2d: the weight is empty: " + weight.to_string());
   if (x[3] != weight[3])
     throw ShapeError("conv_transpose2d: weight " + weight.to_string() + " expects " + std::to_string(weight[3]) +
                      " input channels, got " + x.to_string());

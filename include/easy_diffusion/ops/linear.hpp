@@ -20,6 +20,7 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 /// \throw ShapeError where they do not fit
 [[nodiscard]] inline Shape linear_output_shape(const Shape& x, const Shape& weight) {
   expect_rank("linear weight", 2, "[C_in, C_out]", weight);
+  if (weight.numel() < 1) throw ShapeError("linear: the weight is empty: " + weight.to_string());
   if (x.rank() == 0 || x.back() != weight[0])
     throw ShapeError("linear: weight " + weight.to_string() + " expects [..., " + std::to_string(weight[0]) +
                      "], got " + x.to_string());

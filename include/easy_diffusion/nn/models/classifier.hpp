@@ -68,7 +68,7 @@ class Classifier {
       h = SiLU<T>().forward(h, ctx ? &ctx->act[i] : nullptr);
     }
     if (ctx != nullptr) ctx->last = h.shape();
-    h = std::move(h).reshaped(Shape{h.extent(0), h.size() / h.extent(0)});
+    h = std::move(h).reshaped(Shape{h.extent(0), h.extent(1) * h.extent(2) * h.extent(3)});
     return linear_.forward(h, ctx ? &ctx->linear : nullptr);
   }
 

@@ -227,7 +227,7 @@ class UNet {
   }
 
   static void scale_samples(Tensor<T>& x, const Tensor<T>& scale) {
-    const std::int64_t elements = x.size() / x.extent(0);
+    const std::int64_t elements = x.extent(1) * x.extent(2) * x.extent(3);
     for (std::int64_t n = 0; n < x.extent(0); ++n)
       for (std::int64_t i = n * elements; i < (n + 1) * elements; ++i) x[i] *= scale[n];
   }

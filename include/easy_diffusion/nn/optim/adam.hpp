@@ -38,17 +38,15 @@ class Adam {
   /// given each time.
   template <class Model>
   void step(Model& model, double learning_rate) {
-    allocate(model);
     ++steps_;
     const double n = static_cast<double>(steps_);
     const T rate = static_cast<T>(learning_rate / (1 - std::pow(config_.beta1, n)));
     const T root_scale = static_cast<T>(1 / std::sqrt(1 - std::pow(config_.beta2, n)));
-    std::size_t index = 0;
-    for_each_trained(model, [&](const std::string&, Parameter<T>& parameter, const Entry& entry) {
+    for_each_state(model, [&](const std::string&, Parameter<T>& parameter, Moments& moments, const Entry& entry) {
       const bool decays = config_.weight_decay != 0 && (config_.decay_plain || entry.layout != Layout::plain);
       const T l2 = decays && !config_.decoupled ? static_cast<T>(config_.weight_decay) : T(0);
       const T keep = decays && config_.decoupled ? static_cast<T>(1 - learning_rate * config_.weight_decay) : T(1);
-      update(parameter, moments_[index++], rate, root_scale, l2, keep);
+      update(parameter, moments, rate, root_scale, l2, keep);
     });
   }
 
@@ -59,10 +57,7 @@ class Adam {
   /// how a checkpoint saves and restores them.
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
-    allocate(model);
-    std::size_t index = 0;
-    for_each_trained(model, [&](const std::string& name, Parameter<T>&, const Entry& entry) {
-      Moments& moments = moments_[index++];
+    for_each_state(model, [&](const std::string& name, Parameter<T>&, Moments& moments, const Entry& entry) {
       f("m." + name, moments.first, entry.layout);
       f("v." + name, moments.second, entry.layout);
     });
@@ -73,11 +68,17 @@ class Adam {
     Tensor<T> first, second;
   };
 
-  template <class Model>
-  void allocate(Model& model) {
-    if (!moments_.empty()) return;
-    for_each_trained(model, [&](const std::string&, Parameter<T>& parameter, const Entry&) {
-      moments_.push_back({Tensor<T>(parameter.value.shape()), Tensor<T>(parameter.value.shape())});
+  /// f(name, parameter, moments, entry) for what is trained now. A parameter keeps its moments while it is frozen.
+  template <class Model, class F>
+  void for_each_state(Model& model, F&& f) {
+    std::size_t index = 0;
+    for_each_parameter(model, [&](const std::string& name, Parameter<T>& parameter, const Entry& entry) {
+      if (entry.kind != Kind::parameter) return;
+      if (index == moments_.size()) moments_.emplace_back();
+      Moments& moments = moments_[index++];
+      if (parameter.frozen()) return;
+      if (moments.first.empty()) moments = {Tensor<T>(parameter.value.shape()), Tensor<T>(parameter.value.shape())};
+      f(name, parameter, moments, entry);
     });
   }
 

@@ -31,17 +31,15 @@ class Sgd {
   /// Moves every trained parameter of `model` along its gradient. The same model has to be given each time.
   template <class Model>
   void step(Model& model, double learning_rate) {
-    allocate(model);
     ++steps_;
     const T rate = static_cast<T>(learning_rate);
     const T momentum = static_cast<T>(config_.momentum);
-    std::size_t index = 0;
-    for_each_trained(model, [&](const std::string&, Parameter<T>& parameter, const Entry& entry) {
+    for_each_state(model, [&](const std::string&, Parameter<T>& parameter, Tensor<T>& velocity, const Entry& entry) {
       const bool decays = config_.decay_plain || entry.layout != Layout::plain;
       const T l2 = decays ? static_cast<T>(config_.weight_decay) : T(0);
       T* p = parameter.value.data();
       const T* g = parameter.grad.data();
-      T* v = velocity_[index++].data();
+      T* v = velocity.data();
       const bool nesterov = config_.nesterov;
       parallel_for(0, parameter.value.size(), 16384, [=](std::int64_t first, std::int64_t last) {
         for (std::int64_t i = first; i < last; ++i) {
@@ -59,19 +57,23 @@ class Sgd {
   /// Calls f(name, tensor, layout) for every velocity, "velocity.<name>".
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
-    allocate(model);
-    std::size_t index = 0;
-    for_each_trained(model, [&](const std::string& name, Parameter<T>&, const Entry& entry) {
-      f("velocity." + name, velocity_[index++], entry.layout);
+    for_each_state(model, [&](const std::string& name, Parameter<T>&, Tensor<T>& velocity, const Entry& entry) {
+      f("velocity." + name, velocity, entry.layout);
     });
   }
 
  private:
-  template <class Model>
-  void allocate(Model& model) {
-    if (!velocity_.empty()) return;
-    for_each_trained(model, [&](const std::string&, Parameter<T>& parameter, const Entry&) {
-      velocity_.emplace_back(parameter.value.shape());
+  /// f(name, parameter, velocity, entry) for what is trained now. A parameter keeps its velocity while it is frozen.
+  template <class Model, class F>
+  void for_each_state(Model& model, F&& f) {
+    std::size_t index = 0;
+    for_each_parameter(model, [&](const std::string& name, Parameter<T>& parameter, const Entry& entry) {
+      if (entry.kind != Kind::parameter) return;
+      if (index == velocity_.size()) velocity_.emplace_back();
+      Tensor<T>& velocity = velocity_[index++];
+      if (parameter.frozen()) return;
+      if (velocity.empty()) velocity = Tensor<T>(parameter.value.shape());
+      f(name, parameter, velocity, entry);
     });
   }
 
