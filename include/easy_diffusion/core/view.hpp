@@ -49,7 +49,7 @@ class TensorView {
   /// \throw ShapeError if they reach past the end
   [[nodiscard]] TensorView slice(std::int64_t first, std::int64_t count) const {
     if (shape_.rank() == 0 || first < 0 || count < 0 || count > shape_[0] - first)
-      throw ShapeError("slice: rows " + std::to_string(first) + " to " + std::to_string(first + count) + " of " +
+      throw ShapeError("slice: " + std::to_string(count) + " rows from row " + std::to_string(first) + " of " +
                        shape_.to_string());
     const std::int64_t row = shape_[0] > 0 ? size() / shape_[0] : 0;
     return {data_ + first * row, shape_.with_front(count)};
