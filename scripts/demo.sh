@@ -102,13 +102,14 @@ produce() {
 again=()  # options of a second run, which are not part of what is made
 produce forward "forward_1d_paths.png forward_1d_density.png" "" forward_1d --out "$out" "${common[@]}"
 produce reverse "reverse_1d_paths.png reverse_1d_density.png" "" reverse_1d --out "$out" "${common[@]}"
+# In three minutes many small steps learn more than few large ones.
 # A training that was interrupted goes on; it is never lost but by --fresh.
 again=()
 if [ -e "$model/checkpoint.safetensors" ]; then
   if [ "$fresh" = yes ]; then again=(--overwrite); else again=(--resume); fi
 fi
 produce train "score_model/checkpoint.safetensors score_model/loss.csv score_model/loss.png" "" \
-  train_score_model --minutes "$minutes" --out "$model" "${training[@]}" "${common[@]}"
+  train_score_model --minutes "$minutes" --batch 32 --out "$model" "${training[@]}" "${common[@]}"
 again=()
 produce sample "samples.png samples.gif" "$model/checkpoint.safetensors" \
   sample_score_model --checkpoint "$model/checkpoint.safetensors" --samples "$samples" --steps "$steps" \
