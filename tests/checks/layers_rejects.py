@@ -19,6 +19,7 @@ WHOLE = {
     "nn/linear.hpp": TOP + '#include "easy_diffusion/ops/matmul.hpp"\n#include "../core/tensor.hpp"\n',
     "sde/noise.hpp": TOP + '#include "easy_diffusion/core/random.hpp"\n',
     "io/picture.hpp": TOP + "#include <stb_image.h>\n#include <nlohmann/json.hpp>\n#include <zlib.h>\n",
+    "sde/cites.hpp": TOP + "/// By rounding \\cite known_2000_paper.\n",
     "easy_diffusion.hpp": TOP + '#include "easy_diffusion/nn/linear.hpp"\n',
     "io/comment.hpp": TOP + '// #include <iostream>\n/*\n#include <regex>\n*/\nconst char* const x = "/*";\n',
 }
@@ -48,6 +49,8 @@ CASES = {
     "no guard": ({"core/a.hpp": "/// \\file\n/// A header.\n"}, "no #pragma once"),
     "no purpose": ({"core/a.hpp": "#pragma once\n"}, "no purpose line"),
     "a macro of another name": ({"core/a.hpp": TOP + "#define MAX 3\n"}, "macro MAX"),
+    "a source that is not there": ({"core/a.hpp": TOP + "/// \\cite nobody_1900_nothing\n"},
+                                   "core/a.hpp:4: cites nobody_1900_nothing"),
     "too many macros": ({"core/a.hpp": TOP + "".join(f"#define EASY_DIFFUSION_{c}\n" for c in "ABCDEF")}, "6 macros"),
 }
 
@@ -58,6 +61,9 @@ def check(checker, files):
             path = pathlib.Path(folder, "include", "easy_diffusion", name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+        bibliography = pathlib.Path(folder, "docs", "bibliography.bib")
+        bibliography.parent.mkdir()
+        bibliography.write_text("@book{known_2000_paper, title = {Known}}\n")
         run = subprocess.run([sys.executable, checker, "--root", folder], capture_output=True, text=True)
         return run.returncode, run.stdout + run.stderr
 
