@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,7 +17,7 @@
 #include "easy_diffusion/nn/models/unet.hpp"
 #include "easy_diffusion/sde/processes/variance_exploding.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
-#include "easy_diffusion/train/score_sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/euler_maruyama.hpp"
 #include "easy_diffusion/zoo/unet.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
@@ -43,7 +44,7 @@ void program(ex::CommandLine& line) {
   std::int64_t size = 28;
   std::int64_t frames = 60;
   bool raw_weights = false;
-  ed::train::ScoreSamplerConfig config;
+  ed::diffusion::ScoreSamplerConfig config;
   line.describe("Paints pictures with a trained score model, from noise, by Euler-Maruyama steps in reverse time.");
   line.add("--checkpoint", checkpoint_path, "file that train_score_model has left")->required();
   line.add<std::int64_t>("--samples", samples, "number of pictures", 1, 1'000'000);
@@ -65,9 +66,17 @@ void program(ex::CommandLine& line) {
   config.seed = line.seed;
 
   const ed::train::Checkpoint checkpoint(checkpoint_path);
-  const auto model_config = ed::zoo::ScoreModelConfig::from_json(checkpoint.model_settings());
-  const ed::sde::VarianceExploding process(model_config.sigma);
-  ed::nn::UNet<float> model(model_config.network([process](double t) { return process.marginal_std(t); }));
+  ed::zoo::ScoreModelConfig model_config;
+  ed::sde::VarianceExploding process;
+  std::optional<ed::nn::UNet<float>> built;
+  try {
+    model_config = ed::zoo::ScoreModelConfig::from_json(checkpoint.model_settings());
+    process = ed::sde::VarianceExploding(model_config.sigma);
+    built.emplace(model_config.network([process](double t) { return process.marginal_std(t); }));
+  } catch (const ed::Error& error) {
+    throw ed::FormatError(checkpoint_path + ": " + error.what());
+  }
+  ed::nn::UNet<float>& model = *built;
   checkpoint.load_weights(model, !raw_weights);
   std::printf("%s after %lld training steps: %lld pictures, %lld steps, %d threads\n",
               model_config.architecture.c_str(), static_cast<long long>(checkpoint.steps()),
@@ -111,7 +120,7 @@ void program(ex::CommandLine& line) {
       return stopped ? ed::sde::Flow::stop : ed::sde::Flow::go_on;
     };
     const auto x =
-        ed::train::sample_score_model(model, process, all.with_front(count), first + begin, config, observer);
+        ed::diffusion::sample_score_model(model, process, all.with_front(count), first + begin, config, observer);
     copy_rows(x, pictures.view().slice(begin, count));
   }
   progress.clear();

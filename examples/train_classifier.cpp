@@ -2,6 +2,7 @@
 /// generated ones.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <string>
@@ -39,7 +40,10 @@ double accuracy(const ed::nn::Classifier<float>& model, const ed::data::ImageDat
 
 void judge(const ed::nn::Classifier<float>& model, const std::string& file, const std::vector<std::string>& names) {
   ed::Tensor<float> pictures = ed::io::read_npy<float>(file);
-  for (float& v : pictures) v = std::clamp(v, 0.0F, 1.0F);
+  for (float& v : pictures) {
+    if (!std::isfinite(v)) throw ed::FormatError(file + ": expected finite numbers, got " + std::to_string(v));
+    v = std::clamp(v, 0.0F, 1.0F);
+  }
   const auto& config = model.config();
   if (pictures.shape().rank() != 4 ||
       !(pictures.shape() == ed::Shape{pictures.extent(0), config.height, config.width, config.picture_channels}))
@@ -75,14 +79,13 @@ void program(ex::CommandLine& line) {
   options.add_to(line);
   line.parse();
   if (line.smoke) {
-    options.overwrite = !options.resume;
     if (!line.given("--limit")) options.limit = 512;
     if (!line.given("--batch")) options.batch = 32;
     if (!line.given("--steps")) options.steps = 10;
   }
 
   const std::filesystem::path checkpoint_path = line.out / "checkpoint.safetensors";
-  const bool only_judge = !judged.empty() && !options.overwrite && std::filesystem::exists(checkpoint_path);
+  const bool only_judge = !judged.empty() && !options.overwrite && !options.resume && std::filesystem::exists(checkpoint_path);
   if (!only_judge) options.check_folder(checkpoint_path);
   const auto train_set = options.load(ed::data::Split::train);
   const auto test_set = options.load(ed::data::Split::test);
@@ -112,6 +115,7 @@ void program(ex::CommandLine& line) {
   }
   if (!only_judge)
     interrupted = ex::run_training(trainer, options, line.out, batcher.batches_per_epoch(), model_settings, settings);
+  if (interrupted) return;
   ed::train::Checkpoint(checkpoint_path).load_weights(model);
   std::printf("accuracy on %lld test pictures: %.2f %%\n", static_cast<long long>(test_set.size()),
               100 * accuracy(model, test_set));

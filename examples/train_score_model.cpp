@@ -34,13 +34,14 @@ void program(ex::CommandLine& line) {
   options.add_to(line);
   line.parse();
   if (line.smoke) {
-    options.overwrite = !options.resume;
     if (!line.given("--limit")) options.limit = 256;
     if (!line.given("--batch")) options.batch = 16;
     if (!line.given("--steps")) options.steps = 20;
     model_config.channels = {32, 32, 32, 32};
     model_config.embed_dim = 32;
   }
+
+  static_cast<void>(model_config.network({}));  // refuses an architecture before anything is loaded
 
   const std::filesystem::path checkpoint_path = line.out / "checkpoint.safetensors";
   options.check_folder(checkpoint_path);

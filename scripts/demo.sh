@@ -76,13 +76,13 @@ declare -A commands
 # Runs the program, unless the files are there, made by the same program from the same files with the same
 # options. Its output goes straight to the terminal.
 produce() {
-  local name="$1" made="$2" read="$3" program="$4" file stamp
+  local key="$1" made="$2" read="$3" program="$4" file stamp
   shift 4
-  printf -v "commands[$name]" '%q ' "$binaries/$program" "$@"
-  commands[$name]="${commands[$name]% }"
-  step "${commands[$name]}"
-  stamp="${commands[$name]}"$'\n'"$(cd "$repository" && cksum "$binaries/$program" ${read:+"$read"})"
-  if [ "$fresh" = no ] && [ "$(cat "$out/.made/$name" 2>/dev/null)" = "$stamp" ]; then
+  printf -v "commands[$key]" '%q ' "$binaries/$program" "$@"
+  commands[$key]="${commands[$key]% }"
+  step "${commands[$key]}"
+  stamp="${commands[$key]}"$'\n'"$(cd "$repository" && cksum "$binaries/$program" ${read:+"$read"})"
+  if [ "$fresh" = no ] && [ "$(cat "$out/.made/$key" 2>/dev/null)" = "$stamp" ]; then
     local whole=yes
     for file in $made; do [ -s "$out/$file" ] || whole=no; done
     if [ "$whole" = yes ]; then
@@ -90,13 +90,13 @@ produce() {
       return 0
     fi
   fi
-  rm -f "$out/.made/$name"
-  "$binaries/$program" "$@" "${again[@]}" || fail "$program ended with exit code $?"
+  rm -f "$out/.made/$key"
+  "$binaries/$program" "$@" "${again[@]}" || fail "$program ended with exit code $? (--fresh makes everything anew)"
   for file in $made; do
     [ -s "$out/$file" ] || fail "$program did not write $out/$file"
   done
   mkdir -p "$out/.made"
-  printf '%s\n' "$stamp" >"$out/.made/$name"
+  printf '%s\n' "$stamp" >"$out/.made/$key"
 }
 
 again=()  # options of a second run, which are not part of what is made

@@ -56,6 +56,11 @@ missing=()
 for package in "${wanted[@]}"; do
   installed "$package" || missing+=("$package")
 done
+# Ubuntu 22.04: an installed g++ may be version 11.
+if installed g++ && ! installed g++-12; then
+  present="$(g++ -dumpversion 2>/dev/null || true)"
+  if [[ "${present%%.*}" =~ ^[0-9]+$ ]] && [ "${present%%.*}" -lt 12 ]; then missing+=(g++-12); fi
+fi
 if [ ${#missing[@]} -eq 0 ]; then
   say "setup: all ${#wanted[@]} packages are installed"
   exit 0

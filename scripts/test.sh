@@ -38,6 +38,7 @@ if [ "$all" = yes ]; then
 fi
 if [ "$install" = yes ]; then "$repository/scripts/setup.sh" "${setup[@]}"; fi
 choose_compiler
+cd "$repository" || exit 1
 
 passed=0 failed=0 broken=()
 for preset in "${presets[@]}"; do

@@ -29,7 +29,10 @@ class InterruptGuard {
     return value;
   }
   static void handle(int signal) {
-    if (signal == SIGINT && flag() != 0) std::signal(SIGINT, SIG_DFL);
+    if (signal == SIGINT && flag() != 0) {
+      std::signal(SIGINT, SIG_DFL);
+      std::raise(SIGINT);
+    }
     flag() = 1;
   }
 

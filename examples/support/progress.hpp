@@ -46,11 +46,12 @@ class Progress {
                   clock(done > 0 ? now * (1 - done) / done : 0).c_str());
     const int percent = static_cast<int>(std::floor(100 * std::clamp(done, 0.0, 1.0)));
     if (terminal_) {
+      // Wrapping is off for the line, so that a narrow terminal cuts it instead of scrolling.
       constexpr int width = 24;
       const int filled = percent * width / 100;
       std::string bar;
       for (int i = 0; i < width; ++i) bar += i < filled ? "█" : "░";
-      std::fprintf(stderr, "\r\033[K%s %s %3d%%  %s  %s", label_.c_str(), bar.c_str(), percent, text.c_str(), rest);
+      std::fprintf(stderr, "\r\033[K\033[?7l%s %s %3d%%  %s  %s\033[?7h", label_.c_str(), bar.c_str(), percent, text.c_str(), rest);
     } else {
       std::fprintf(stderr, "%s %d%%  %s  %s\n", label_.c_str(), percent, text.c_str(), rest);
     }

@@ -61,7 +61,7 @@ struct TrainingOptions {
 
   /// The numbers on which a run's result depends. They are kept in the checkpoint, and a resumed run must have the same.
   [[nodiscard]] nlohmann::json settings(std::uint64_t seed, const data::ImageDataset& dataset) const {
-    return {{"seed", seed},   {"pictures", dataset.size()},
+    return {{"seed", seed},   {"pictures", dataset.size()}, {"data", data::fingerprint(dataset)},
             {"batch", batch}, {"learning_rate", learning_rate},
             {"gamma", gamma}, {"ema", ema},
             {"clip", clip}};
@@ -79,7 +79,8 @@ struct TrainingOptions {
 
   /// The set's first `limit` pictures.
   [[nodiscard]] data::ImageDataset load(data::Split split) const {
-    data::ImageDataset dataset = data::load_fashion_mnist(split, data);
+    data::ImageDataset dataset = data == data::fashion_mnist_folder() ? data::load_fashion_mnist(split)
+                                                                      : data::load_idx_folder(data, split);
     if (limit > 0 && limit < dataset.size()) {
       dataset.images = Tensor<std::uint8_t>::copy_of(std::as_const(dataset.images).view().slice(0, limit));
       if (!dataset.labels.empty()) dataset.labels.resize(static_cast<std::size_t>(limit));
@@ -101,11 +102,13 @@ inline void draw_loss(const std::filesystem::path& png, const std::vector<train:
     steps.y.push_back(sum / static_cast<double>(window));
   }
   Curve epochs{.label = "epoch average", .x = {}, .y = {}, .colour = "#1d4ed8", .width = 2.6};
+  std::size_t first_epoch_steps = 0;
   for (std::size_t i = 0; i < rows.size();) {
     std::size_t end = i;
     double sum = 0;
     while (end < rows.size() && rows[end].epoch == rows[i].epoch) sum += rows[end++].loss;
-    if (end < rows.size() || epochs.x.empty()) {
+    if (epochs.x.empty()) first_epoch_steps = end - i;
+    if (end - i == first_epoch_steps) {  // whole epochs, or all there is
       epochs.x.push_back(0.5 * static_cast<double>(rows[i].step + rows[end - 1].step));
       epochs.y.push_back(sum / static_cast<double>(end - i));
     }
@@ -142,6 +145,8 @@ bool run_training(Trainer& trainer, const TrainingOptions& options, const std::f
   double samples = 0;
   double recent = 0;
   Progress progress("training");
+  // A kill before the first checkpoint of a new run must not leave the old one beside the new log.
+  if (first_step == 0) std::filesystem::remove(checkpoint);
   const auto save = [&] {
     if (saved_step == trainer.steps()) return;
     log.flush();

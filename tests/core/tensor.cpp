@@ -159,6 +159,7 @@ TEST_CASE("reshaped and slice give the same elements another form", "[core][tens
   CHECK(b.view().slice(3, 0).size() == 0);
   CHECK_THROWS_WITH(b.view().slice(2, 2), "slice: 2 rows from row 2 of [3, 2]");
   CHECK_THROWS_AS(b.view().slice(INT64_MAX, 1), ShapeError);
+  CHECK_THROWS_AS(Shape{std::int64_t{1} << 62}, ShapeError);
   CHECK_THROWS_AS(b.view().slice(1, INT64_MAX), ShapeError);
   CHECK_THROWS_AS(b.view().slice(-1, 1), ShapeError);
   CHECK_THROWS_AS(b.view().slice(0, -1), ShapeError);

@@ -257,7 +257,7 @@ TEST_CASE("the moving average warms up", "[nn][ema]") {
 TEST_CASE("a parameter may be frozen and unfrozen between steps, and keeps its state") {
   nn::Linear<double> model(30, 2);
   nn::initialize(model, 1);
-  const auto check = [&](auto optimizer) {
+  const auto check = [&](auto optimizer, const auto& config) {
     model.weight.freeze();
     const Tensor<double> frozen = model.weight.value;
     model.bias.grad.fill(1);
@@ -273,7 +273,24 @@ TEST_CASE("a parameter may be frozen and unfrozen between steps, and keeps its s
       CHECK(state.size() == (name.ends_with("weight") ? 60 : 2));
     });
     CHECK(states % 2 == 0);
+
+    // Frozen when it is saved, unfrozen after the resume: the state is that of the run that was not cut.
+    model.weight.freeze();
+    std::map<std::string, Tensor<double>> saved;
+    optimizer.visit_state(model, [&](const std::string& name, const Tensor<double>& state, nn::Layout) {
+      saved[name] = state;
+    });
+    auto resumed = decltype(optimizer)(config);
+    resumed.visit_state(model, [&](const std::string& name, Tensor<double>& state, nn::Layout) { state = saved.at(name); });
+    resumed.set_steps(optimizer.steps());
+    model.weight.unfreeze();
+    model.weight.grad.fill(0.5);
+    nn::Linear<double> other = model;
+    optimizer.step(model, 0.1);
+    resumed.step(other, 0.1);
+    CHECK(test::same_bits(other.weight.value, model.weight.value));
   };
-  check(nn::Adam<double>());
-  check(nn::Sgd<double>({.momentum = 0.9}));
+  check(nn::Adam<double>(), nn::AdamConfig{});
+  const nn::SgdConfig momentum{.momentum = 0.9};
+  check(nn::Sgd<double>(momentum), momentum);
 }

@@ -65,6 +65,7 @@ if [ $code -ne 130 ]; then
   cat stopped.log
 fi
 made=$(tail -n 1 stopped/loss.csv | cut -d, -f1)
+[[ $made =~ ^[0-9]+$ ]] || made=0
 goal=$((made + 4))
 check "go on after Ctrl-C (step $made)" train --threads 1 --steps "$goal" --out stopped --resume
 check "the same without Ctrl-C" train --threads 2 --steps "$goal" --out unstopped
@@ -117,6 +118,16 @@ if cmp -s s9/samples.npy other/samples.npy; then
   echo "FAILED: another seed gives the same pictures"
 fi
 
+# --- the classifier: trains, judges, refuses ---------------------------------------------------------------------------
+classify() { "$programs/train_classifier" --smoke "$@"; }
+check "a classifier" classify --out classifier
+check "it judges samples" classify --out classifier --judge s9/samples.npy
+check "and finds classes among them" grep -q "classes found: [1-9]" check.log
+refused "setting seed is 0, asked for is 3" classify --out classifier --resume --seed 3
+refused "none.npy" classify --out classifier --judge none.npy
+refused "whole/checkpoint.safetensors" classify --out classifier --judge whole/checkpoint.safetensors
+refused "classifier/checkpoint.safetensors" sample --checkpoint classifier/checkpoint.safetensors --out bad
+
 # --- wrong input -----------------------------------------------------------------------------------------------------
 before=$(cksum < whole/checkpoint.safetensors)
 refused "--steps" train --steps -1 --out whole
@@ -127,6 +138,7 @@ refused "--threads" train --threads 0 --out bad
 refused "--sigma" train --sigma 0.5 --out bad
 refused "--no-such-option" train --no-such-option --out bad
 refused "architecture" train --model NoNet --out bad
+refused "--overwrite" train --resume --overwrite --out whole
 refused "no/such/folder" train --data no/such/folder --out bad
 refused "--resume" train --resume --out bad
 refused "setting batch is 16, asked for is 8" "$programs/train_score_model" --smoke --limit 96 --batch 8 --resume --out whole
@@ -136,7 +148,10 @@ refused "--checkpoint" "$programs/sample_score_model" --out bad
 refused "none.safetensors" sample --checkpoint none.safetensors --out bad
 head -c 3000 whole/checkpoint.safetensors > cut.safetensors
 refused "cut.safetensors" sample --checkpoint cut.safetensors --out bad
-refused "cut.safetensors" sample --checkpoint cut.safetensors --out bad
+mkdir -p cut_run
+cp cut.safetensors cut_run/checkpoint.safetensors
+refused "cut_run/checkpoint.safetensors" train --resume --out cut_run
+check "a checkpoint that cannot be read is left alone" cmp cut.safetensors cut_run/checkpoint.safetensors
 printf 'not a checkpoint' > text.safetensors
 refused "text.safetensors" sample --checkpoint text.safetensors --out bad
 refused "--steps" sample --checkpoint $checkpoint --steps 0 --out bad

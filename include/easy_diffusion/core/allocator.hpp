@@ -30,6 +30,19 @@ inline constexpr std::size_t alignment = 64;
 /// most 1/8 larger than what was asked for.
 class CachingAllocator {
  public:
+  /// False under the address sanitizer, which must see every free.
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr bool keeps_blocks = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+  static constexpr bool keeps_blocks = false;
+#else
+  static constexpr bool keeps_blocks = true;
+#endif
+#else
+  static constexpr bool keeps_blocks = true;
+#endif
+
   static CachingAllocator& instance() {
     // Never destroyed: tensors with static storage may be freed after everything else.
     static CachingAllocator* allocator = new CachingAllocator;
@@ -56,7 +69,15 @@ class CachingAllocator {
       ++live_[index];
       blocks.reserve(live_[index]);
     }
-    return ::operator new(size, std::align_val_t(alignment));
+    try {
+      return ::operator new(size, std::align_val_t(alignment));
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      stats_.bytes_in_use -= size;
+      --stats_.system_allocations;
+      --live_[index];
+      throw;
+    }
   }
 
   void deallocate(void* block, std::size_t bytes) noexcept {
@@ -94,18 +115,6 @@ class CachingAllocator {
   }
 
  private:
-#if defined(__SANITIZE_ADDRESS__)
-  static constexpr bool keeps_blocks = false;  // the sanitizer must see every free
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-  static constexpr bool keeps_blocks = false;
-#else
-  static constexpr bool keeps_blocks = true;
-#endif
-#else
-  static constexpr bool keeps_blocks = true;
-#endif
-
   static constexpr std::size_t min_log2 = 6;
 
   static std::size_t size_class(std::size_t bytes) noexcept {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -29,7 +30,10 @@ class Shape {
   }
 
   [[nodiscard]] std::size_t rank() const noexcept { return rank_; }
-  [[nodiscard]] std::int64_t operator[](std::size_t axis) const noexcept { return extents_[axis]; }
+  [[nodiscard]] std::int64_t operator[](std::size_t axis) const noexcept {
+    assert(axis < rank_);
+    return extents_[axis];
+  }
   [[nodiscard]] const std::int64_t* begin() const noexcept { return extents_.data(); }
   [[nodiscard]] const std::int64_t* end() const noexcept { return extents_.data() + rank_; }
 
@@ -55,6 +59,7 @@ class Shape {
   void push_back(std::int64_t extent) {
     if (rank_ == max_rank) throw ShapeError("shape: more than 6 extents");
     if (extent < 0) throw ShapeError("shape: extent " + std::to_string(extent) + " is negative");
+    if (extent > INT64_MAX / 64) throw ShapeError("shape: extent " + std::to_string(extent) + " is too large");
     // A zero extent makes the product harmless, so the bound is taken over the others.
     std::int64_t n = extent > 0 ? extent : 1;
     for (const std::int64_t other : *this) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -198,6 +199,7 @@ class Tensor {
     std::int64_t result = 0;
     std::size_t axis = 0;
     ((result = result * shape_[axis++] + static_cast<std::int64_t>(index)), ...);
+    assert(axis == shape_.rank() && result >= 0 && result < size());
     return result;
   }
 

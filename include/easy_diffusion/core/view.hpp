@@ -2,6 +2,7 @@
 /// A tensor somebody else owns.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -34,7 +35,10 @@ class TensorView {
   explicit operator bool() const noexcept { return data_ != nullptr; }
 
   [[nodiscard]] std::span<T> span() const noexcept { return {data_, static_cast<std::size_t>(size())}; }
-  [[nodiscard]] T& operator[](std::int64_t i) const noexcept { return data_[i]; }
+  [[nodiscard]] T& operator[](std::int64_t i) const noexcept {
+    assert(i >= 0 && i < size());
+    return data_[i];
+  }
   [[nodiscard]] T* begin() const noexcept { return data_; }
   [[nodiscard]] T* end() const noexcept { return data_ + size(); }
 

@@ -65,7 +65,7 @@ class Batcher {
   [[nodiscard]] const BatcherOptions& options() const noexcept { return options_; }
 
   [[nodiscard]] std::int64_t batches_per_epoch() const noexcept {
-    return (dataset_->size() + (options_.drop_last ? 0 : options_.batch_size - 1)) / options_.batch_size;
+    return options_.drop_last ? dataset_->size() / options_.batch_size : (dataset_->size() - 1) / options_.batch_size + 1;
   }
 
   /// Pictures in batch number `batch` of any epoch.

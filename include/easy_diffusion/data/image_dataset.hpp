@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -39,5 +40,18 @@ struct ImageDataset {
         fail("expected labels from 0 to " + std::to_string(classes - 1) + ", got " + std::to_string(label));
   }
 };
+
+/// 64 bits that depend on every pixel, label and extent, as hexadecimal text (FNV-1a): two sets of one size are told
+/// apart by it.
+[[nodiscard]] inline std::string fingerprint(const ImageDataset& dataset) {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  const auto add = [&hash](std::uint64_t value) { hash = (hash ^ value) * 0x100000001b3U; };
+  for (const std::int64_t extent : dataset.images.shape()) add(static_cast<std::uint64_t>(extent));
+  for (const std::uint8_t byte : dataset.images) add(byte);
+  for (const std::int64_t label : dataset.labels) add(static_cast<std::uint64_t>(label));
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
 
 }  // namespace easy_diffusion::data

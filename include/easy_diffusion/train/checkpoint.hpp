@@ -6,12 +6,15 @@
 /// machine, the number of threads or the time of day: equal runs write equal bytes.
 #pragma once
 
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -46,10 +49,19 @@ inline std::string exact_text(double value) {
 
 inline std::int64_t whole_number(const io::SafetensorsFile& file, const std::string& key) {
   const std::string& text = file.metadata(key);
-  char* end = nullptr;
-  const long long value = std::strtoll(text.c_str(), &end, 10);
-  if (text.empty() || *end != '\0' || value < 0)
+  std::int64_t value = -1;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (read.ec != std::errc{} || read.ptr != text.data() + text.size() || value < 0)
     throw FormatError(file.path() + ": metadata \"" + key + "\": expected a whole number, got \"" + text + "\"");
+  return value;
+}
+
+inline double exact_number(const io::SafetensorsFile& file, const std::string& key) {
+  const std::string& text = file.metadata(key);
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (text.empty() || *end != '\0' || !std::isfinite(value))
+    throw FormatError(file.path() + ": metadata \"" + key + "\": expected a number, got \"" + text + "\"");
   return value;
 }
 
@@ -150,8 +162,7 @@ class Checkpoint {
     optimizer.visit_state(model, set("optimizer."));
     optimizer.set_steps(detail::whole_number(file_, "optimizer_steps"));
     ema.set_updates(detail::whole_number(file_, "ema_updates"));
-    const std::string& sum = file_.metadata("epoch_loss_sum");
-    return {steps(), std::strtod(sum.c_str(), nullptr), detail::whole_number(file_, "epoch_samples")};
+    return {steps(), detail::exact_number(file_, "epoch_loss_sum"), detail::whole_number(file_, "epoch_samples")};
   }
 
  private:

@@ -15,7 +15,9 @@ namespace easy_diffusion::train {
 struct Classification {
   static constexpr bool uses_labels = true;
 
-  /// Adds the gradients of one batch and returns the loss in nats. \param pictures [N, H, W, C]
+  /// Adds the gradients of one batch and returns the loss in nats.
+  /// \param pictures [N, H, W, C] \param labels N numbers in [0, classes)
+  /// \throw ShapeError, ValueError as `nn::cross_entropy`
   template <class Model>
   double accumulate(Model& model, const Tensor<typename Model::value_type>& pictures,
                     const std::vector<std::int64_t>& labels, std::uint64_t, std::uint32_t,

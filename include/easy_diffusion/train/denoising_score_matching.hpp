@@ -23,7 +23,8 @@ class DenoisingScoreMatching {
 
   /// One batch: adds the gradients of the loss to the model's and returns the loss. The noise is that of the
   /// address (seed, streams::training_time and streams::training_noise, step).
-  /// \param pictures [N, H, W, C]
+  /// \param pictures [N, H, W, C], N >= 1
+  /// \throw ShapeError for other shapes, or where the model's score has another shape than the pictures
   template <class Model>
   double accumulate(Model& model, const Tensor<typename Model::value_type>& pictures, std::uint64_t seed,
                     std::uint32_t step, typename Model::Context& ctx) const {
@@ -41,7 +42,7 @@ class DenoisingScoreMatching {
     return loss;
   }
 
-  /// The loss alone.
+  /// The loss alone. \param pictures [N, H, W, C], N >= 1 \throw ShapeError as `accumulate`
   template <class Model>
   [[nodiscard]] double evaluate(const Model& model, const Tensor<typename Model::value_type>& pictures,
                                 std::uint64_t seed, std::uint32_t step) const {
@@ -58,7 +59,7 @@ class DenoisingScoreMatching {
 
   template <class T, class F>
   static void for_each_sample(Tensor<T>& x, F&& f) {
-    const std::int64_t elements = x.size() / x.extent(0);
+    const std::int64_t elements = x.extent(1) * x.extent(2) * x.extent(3);
     parallel_for(0, x.extent(0), 4, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t n = first; n < last; ++n) f(n, x.data() + n * elements, elements);
     });
@@ -67,6 +68,7 @@ class DenoisingScoreMatching {
   template <class T>
   Noised<T> make_noise(const Tensor<T>& pictures, std::uint64_t seed, std::uint32_t step) const {
     expect_rank("denoising score matching", 4, "[N, H, W, C]", pictures.shape());
+    if (pictures.extent(0) < 1) throw ShapeError("denoising score matching: expected at least one picture, got none");
     const Shape samples{pictures.extent(0)};
     Noised<T> noised{Tensor<T>::uninitialized(pictures.shape()), Tensor<T>::uninitialized(pictures.shape()),
                      Tensor<T>::uninitialized(samples), Tensor<T>::uninitialized(samples)};
@@ -87,6 +89,7 @@ class DenoisingScoreMatching {
   /// score becomes std score + z; returns the loss.
   template <class T>
   static double to_residual(Tensor<T>& score, const Noised<T>& noised) {
+    expect_shape("denoising score matching: score", noised.x.shape(), score.shape());
     Tensor<double> sums(Shape{score.extent(0)});
     for_each_sample(score, [&](std::int64_t n, T* row, std::int64_t elements) {
       const T* z = noised.z.data() + n * elements;

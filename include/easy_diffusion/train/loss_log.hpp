@@ -2,6 +2,8 @@
 /// The log of the loss: a CSV file with one row a training step, that a resumed run continues without a seam.
 #pragma once
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -42,9 +44,9 @@ class LossLog {
     if (std::fputs(to_text(row).c_str(), file_.get()) < 0) fail();
   }
 
-  /// To the operating system, so that others see it. \throw IoError
+  /// To the disk. \throw IoError
   void flush() {
-    if (std::fflush(file_.get()) != 0) fail();
+    if (std::fflush(file_.get()) != 0 || ::fsync(::fileno(file_.get())) != 0) fail();
   }
 
   /// The rows of a log; those that cannot be read (a line cut by a crash) end it. No file: no rows.

@@ -38,6 +38,7 @@ struct StepReport {
   std::int64_t samples = 0;
   double loss = 0;
   double learning_rate = 0;
+  double gradient_norm = 0;  ///< before clipping
   std::optional<double> epoch_loss;  ///< average over the samples of an epoch, at its last step
 };
 
@@ -58,7 +59,8 @@ class Trainer {
         config_(config),
         ema_(model, config.ema_decay) {}
 
-  /// Makes the next training step. \throw ValueError where the loss is no longer a finite number
+  /// Makes the next training step.
+  /// \throw ValueError where the loss or a gradient is no longer finite; the weights are then those of the step before
   StepReport step() {
     const data::BatchPosition position = batcher_->at(state_.step);
     const double rate = config_.learning_rate.at(state_.step);
@@ -67,12 +69,17 @@ class Trainer {
     if (!std::isfinite(loss))
       throw ValueError("training: the loss is not finite at step " + std::to_string(state_.step + 1) +
                        "; a smaller learning rate may help");
-    if (config_.clip_norm > 0) nn::clip_gradient_norm(*model_, config_.clip_norm);
+    // A gradient that is not finite would poison the weights, and with them the next checkpoint.
+    const double norm = config_.clip_norm > 0 ? nn::clip_gradient_norm(*model_, config_.clip_norm)
+                                              : nn::gradient_norm(*model_);
+    if (!std::isfinite(norm))
+      throw ValueError("training: a gradient is not finite at step " + std::to_string(state_.step + 1) +
+                       "; a smaller learning rate may help");
     optimizer_.step(*model_, rate);
     ema_.update(*model_);
     ++state_.step;
 
-    StepReport report{state_.step, position.epoch, pictures_.extent(0), loss, rate, std::nullopt};
+    StepReport report{state_.step, position.epoch, pictures_.extent(0), loss, rate, norm, std::nullopt};
     state_.epoch_loss_sum += loss * static_cast<double>(report.samples);
     state_.epoch_samples += report.samples;
     if (position.batch + 1 == batcher_->batches_per_epoch()) {

@@ -59,11 +59,11 @@ struct ScoreModelConfig {
         if (key == "architecture")
           config.architecture = value.get<std::string>();
         else if (key == "channels")
-          config.channels = value.get<std::vector<std::int64_t>>();
+          config.channels = extents(key, value);
         else if (key == "embed_dim")
-          config.embed_dim = value.get<std::int64_t>();
+          config.embed_dim = extent(key, value);
         else if (key == "picture_channels")
-          config.picture_channels = value.get<std::int64_t>();
+          config.picture_channels = extent(key, value);
         else if (key == "sigma")
           config.sigma = value.get<double>();
         else
@@ -73,6 +73,19 @@ struct ScoreModelConfig {
       }
     }
     return config;
+  }
+
+ private:
+  static std::int64_t extent(const std::string& key, const nlohmann::json& value) {
+    if (!value.is_number_integer() || value.get<std::int64_t>() < 1 || value.get<std::int64_t>() > 65536)
+      throw FormatError("model settings: \"" + key + "\": expected a whole number from 1 to 65536, got " + value.dump());
+    return value.get<std::int64_t>();
+  }
+  static std::vector<std::int64_t> extents(const std::string& key, const nlohmann::json& value) {
+    if (!value.is_array()) throw FormatError("model settings: \"" + key + "\": expected a list, got " + value.dump());
+    std::vector<std::int64_t> result;
+    for (const auto& item : value) result.push_back(extent(key, item));
+    return result;
   }
 };
 

@@ -29,6 +29,7 @@ template <class T>
   const std::int64_t k = logits.extent(1);
   if (static_cast<std::int64_t>(labels.size()) != n)
     throw ShapeError("cross_entropy: expected " + std::to_string(n) + " labels, got " + std::to_string(labels.size()));
+  if (n < 1) throw ShapeError("cross_entropy: expected at least one sample, got " + logits.shape().to_string());
   Loss<T> loss{0, Tensor<T>::uninitialized(logits.shape())};
   for (std::int64_t i = 0; i < n; ++i) {
     const T* row = logits.data() + i * k;

@@ -72,6 +72,7 @@ class UNet {
     std::vector<typename Concat<T>::Context> concat;
     typename ConvTranspose2d<T>::Context out;
     Tensor<T> scale;  ///< [N], one over the marginal standard deviation
+    Shape output;
   };
 
   /// Parameters start at zero (GroupNorm's gains at one); call `initialize` or load them.
@@ -118,6 +119,7 @@ class UNet {
     }
     h = out_.forward(h, ctx ? &ctx->out : nullptr);
 
+    if (ctx != nullptr) ctx->output = h.shape();
     if (config_.marginal_std) {
       Tensor<T> scale = Tensor<T>::uninitialized(t.shape());
       for (std::int64_t n = 0; n < t.size(); ++n)
@@ -129,7 +131,9 @@ class UNet {
   }
 
   /// \param dy [N, H, W, C] \return dx, [N, H, W, C]; the times get no gradient
+  /// \throw ShapeError unless dy has the shape of the result
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_shape("UNet output gradient", ctx.output, dy.shape());
     Tensor<T> scaled = dy;
     if (config_.marginal_std) scale_samples(scaled, ctx.scale);
     Tensor<T> dh = out_.backward(scaled, ctx.out);

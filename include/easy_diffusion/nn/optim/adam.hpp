@@ -43,6 +43,7 @@ class Adam {
     const T rate = static_cast<T>(learning_rate / (1 - std::pow(config_.beta1, n)));
     const T root_scale = static_cast<T>(1 / std::sqrt(1 - std::pow(config_.beta2, n)));
     for_each_state(model, [&](const std::string&, Parameter<T>& parameter, Moments& moments, const Entry& entry) {
+      if (parameter.frozen()) return;
       const bool decays = config_.weight_decay != 0 && (config_.decay_plain || entry.layout != Layout::plain);
       const T l2 = decays && !config_.decoupled ? static_cast<T>(config_.weight_decay) : T(0);
       const T keep = decays && config_.decoupled ? static_cast<T>(1 - learning_rate * config_.weight_decay) : T(1);
@@ -53,7 +54,7 @@ class Adam {
   [[nodiscard]] std::int64_t steps() const noexcept { return steps_; }
   void set_steps(std::int64_t steps) noexcept { steps_ = steps; }
 
-  /// Calls f(name, tensor, layout) for both moments of every trained parameter: "m.<name>" and "v.<name>". This is
+  /// Calls f(name, tensor, layout) for both moments of every parameter, frozen or not: "m.<name>" and "v.<name>". This is
   /// how a checkpoint saves and restores them.
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
@@ -68,7 +69,7 @@ class Adam {
     Tensor<T> first, second;
   };
 
-  /// f(name, parameter, moments, entry) for what is trained now. A parameter keeps its moments while it is frozen.
+  /// f(name, parameter, moments, entry) for every entry of kind `parameter`: it keeps its moments while it is frozen.
   template <class Model, class F>
   void for_each_state(Model& model, F&& f) {
     std::size_t index = 0;
@@ -76,7 +77,6 @@ class Adam {
       if (entry.kind != Kind::parameter) return;
       if (index == moments_.size()) moments_.emplace_back();
       Moments& moments = moments_[index++];
-      if (parameter.frozen()) return;
       if (moments.first.empty()) moments = {Tensor<T>(parameter.value.shape()), Tensor<T>(parameter.value.shape())};
       f(name, parameter, moments, entry);
     });

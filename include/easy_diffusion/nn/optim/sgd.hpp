@@ -35,6 +35,7 @@ class Sgd {
     const T rate = static_cast<T>(learning_rate);
     const T momentum = static_cast<T>(config_.momentum);
     for_each_state(model, [&](const std::string&, Parameter<T>& parameter, Tensor<T>& velocity, const Entry& entry) {
+      if (parameter.frozen()) return;
       const bool decays = config_.decay_plain || entry.layout != Layout::plain;
       const T l2 = decays ? static_cast<T>(config_.weight_decay) : T(0);
       T* p = parameter.value.data();
@@ -63,7 +64,7 @@ class Sgd {
   }
 
  private:
-  /// f(name, parameter, velocity, entry) for what is trained now. A parameter keeps its velocity while it is frozen.
+  /// f(name, parameter, velocity, entry) for every entry of kind `parameter`: it keeps its velocity while it is frozen.
   template <class Model, class F>
   void for_each_state(Model& model, F&& f) {
     std::size_t index = 0;
@@ -71,7 +72,6 @@ class Sgd {
       if (entry.kind != Kind::parameter) return;
       if (index == velocity_.size()) velocity_.emplace_back();
       Tensor<T>& velocity = velocity_[index++];
-      if (parameter.frozen()) return;
       if (velocity.empty()) velocity = Tensor<T>(parameter.value.shape());
       f(name, parameter, velocity, entry);
     });

@@ -3,8 +3,8 @@
 /// pointers to its input vectors. A linear layer has one tap; a convolution has one per kernel element, whose
 /// pointer is the pixel that it meets. No input is copied or rearranged.
 ///
-/// An output element is one chain of fused multiply-adds over (tap, channel) in order, whatever tile it falls
-/// into: results do not depend on threads or batch.
+/// An output element is one chain of fused multiply-adds over (tap, channel) in order (`gather_dot`: one chain a
+/// lane, added up in the lanes' order), whatever tile it falls into: results do not depend on threads or batch.
 #pragma once
 
 #include <algorithm>

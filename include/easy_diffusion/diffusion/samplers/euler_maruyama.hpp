@@ -14,7 +14,7 @@
 #include "easy_diffusion/sde/reverse.hpp"
 #include "easy_diffusion/sde/steppers/euler_maruyama.hpp"
 
-namespace easy_diffusion::train {
+namespace easy_diffusion::diffusion {
 
 struct ScoreSamplerConfig {
   std::uint64_t seed = 0;
@@ -30,7 +30,8 @@ struct ScoreSamplerConfig {
 /// \param shape     [N, H, W, C]
 /// \param observers see `sde::integrate`
 /// \return [N, H, W, C]
-/// \throw ValueError for steps < 1 or a last time outside (0, 1)
+/// \throw ValueError for steps < 1, a last time outside (0, 1) or a negative number of a sample; ShapeError for an empty
+///        batch
 template <class Model, class Process, class... Observers>
 [[nodiscard]] Tensor<typename Model::value_type> sample_score_model(const Model& model, const Process& process,
                                                                     const Shape& shape, std::int64_t first_sample,
@@ -41,6 +42,9 @@ template <class Model, class Process, class... Observers>
   if (!(config.last_time > 0 && config.last_time < 1))
     throw ValueError("sample_score_model: last time: expected a number between 0 and 1, got " +
                      std::to_string(config.last_time));
+  if (shape.numel() < 1) throw ShapeError("sample_score_model: expected at least one picture, got " + shape.to_string());
+  if (first_sample < 0)
+    throw ValueError("sample_score_model: first sample: expected at least 0, got " + std::to_string(first_sample));
   const auto first_element = static_cast<std::uint64_t>(first_sample * (shape.numel() / shape[0]));
   Tensor<T> x = Tensor<T>::uninitialized(shape);
   sde::draw_normal(x, process.prior_std(), {config.seed, streams::initial_state, 0}, first_element);
@@ -56,4 +60,4 @@ template <class Model, class Process, class... Observers>
   return x;
 }
 
-}  // namespace easy_diffusion::train
+}  // namespace easy_diffusion::diffusion
