@@ -6,6 +6,10 @@ set -euo pipefail
 name="$(basename "$0")"
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
+# Threads that wait at the end of a parallel loop soon sleep: spinning for long, as OpenMP does by default, makes a
+# machine that is busy with other things very slow.
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}" KMP_BLOCKTIME="${KMP_BLOCKTIME:-0}"
+
 say() { printf '%s\n' "$*"; }
 
 # A step of the script, set off from what the programs print.

@@ -2,7 +2,7 @@
 # The training and sampling programs as a person uses them: interrupted and resumed, with other threads and batches, with
 # wrong input. Usage: programs.sh <folder of the programs> <scratch folder>
 set -u
-programs=$1
+programs=$(cd "$1" && pwd) || exit 1
 scratch=$2
 rm -rf "$scratch"
 mkdir -p "$scratch"
