@@ -121,8 +121,8 @@ fi
 # --- the classifier: trains, judges, refuses ---------------------------------------------------------------------------
 classify() { "$programs/train_classifier" --smoke "$@"; }
 check "a classifier" classify --out classifier
-check "it judges samples" classify --out classifier --judge s9/samples.npy
-check "and finds classes among them" grep -q "classes found: [1-9]" check.log
+classify --out classifier --judge s9/samples.npy > judged.txt 2>&1
+check "it judges samples and finds classes among them" grep -q "classes found: [1-9]" judged.txt
 refused "setting seed is 0, asked for is 3" classify --out classifier --resume --seed 3
 refused "none.npy" classify --out classifier --judge none.npy
 refused "whole/checkpoint.safetensors" classify --out classifier --judge whole/checkpoint.safetensors
