@@ -79,7 +79,7 @@ void program(ex::CommandLine& line) {
   options.add_to(line);
   line.parse();
   if (line.smoke) {
-    if (!line.given("--limit")) options.limit = 512;
+    if (!line.given("--limit")) options.limit = 128;
     if (!line.given("--batch")) options.batch = 32;
     if (!line.given("--steps")) options.steps = 10;
   }

@@ -94,7 +94,7 @@ inline void draw_loss(const std::filesystem::path& png, const std::vector<train:
                       const std::string& title, const std::string& unit) {
   if (rows.size() < 2) return;
   const std::size_t window = std::max<std::size_t>(1, rows.size() / 400);
-  Curve steps{.label = "mean of " + std::to_string(window) + " steps", .x = {}, .y = {}, .colour = "#93c5fd"};
+  Curve steps{.label = window == 1 ? "each step" : "mean of " + std::to_string(window) + " steps", .x = {}, .y = {}, .colour = "#93c5fd"};
   for (std::size_t i = 0; i + window <= rows.size(); i += window) {
     double sum = 0;
     for (std::size_t j = i; j < i + window; ++j) sum += rows[j].loss;
@@ -115,7 +115,8 @@ inline void draw_loss(const std::filesystem::path& png, const std::vector<train:
     i = end;
   }
   LinePlot plot{.axes = {.title = title, .x_label = "training step", .y_label = unit, .log_y = true},
-                .curves = {std::move(steps), std::move(epochs)}};
+                .curves = {std::move(steps)}};
+  if (epochs.x.size() > 1) plot.curves.push_back(std::move(epochs));
   draw_png(plot, png);
 }
 
