@@ -233,7 +233,7 @@ std::uint64_t allocations_of_a_run(S x) {
 
 TEST_CASE("nothing is allocated after the first step", "[sde][integrate]") {
   const std::uint64_t before = easy_diffusion::tests::allocations();
-  CHECK(std::vector<double>(100).size() == 100);
+  ::operator delete(::operator new(100));  // called by name: compilers may leave a new-expression out
   REQUIRE(easy_diffusion::tests::allocations() > before);  // the count counts
   CHECK(allocations_of_a_run(0.0) == 0);
   CHECK(allocations_of_a_run(std::array<double, 8>{}) == 0);
