@@ -1,8 +1,7 @@
 # The two small compiled libraries beside the headers.
 #
 #   easy_diffusion_stb     the implementations of the stb headers; linked by the interface target
-#   easy_diffusion_models  explicit instantiations of the models (cmake/compiled/extern_templates.cpp, where
-#                          it exists). A program that links it is compiled with
+#   easy_diffusion_models  explicit instantiations of the models (cmake/compiled/models/*.cpp). A program that links it is compiled with
 #                          EASY_DIFFUSION_EXTERN_TEMPLATES and takes the models' code from here: it compiles
 #                          fast. It is for the programs of this build and is not installed.
 
@@ -19,9 +18,9 @@ target_link_libraries(easy_diffusion INTERFACE easy_diffusion_stb)
 
 # What the programs of this build link: the models where they exist, the bare headers otherwise.
 set(easy_diffusion_for_programs easy_diffusion)
-set(easy_diffusion_models_source "${CMAKE_CURRENT_LIST_DIR}/compiled/extern_templates.cpp")
-if(EASY_DIFFUSION_MODELS AND EXISTS "${easy_diffusion_models_source}")
-  add_library(easy_diffusion_models STATIC "${easy_diffusion_models_source}")
+if(EASY_DIFFUSION_MODELS)
+  file(GLOB easy_diffusion_models_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_LIST_DIR}/compiled/models/*.cpp")
+  add_library(easy_diffusion_models STATIC ${easy_diffusion_models_sources})
   add_library(easy_diffusion::models ALIAS easy_diffusion_models)
   set_target_properties(easy_diffusion_models PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(easy_diffusion_models PUBLIC easy_diffusion PRIVATE easy_diffusion_warnings)

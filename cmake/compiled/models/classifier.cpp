@@ -1,0 +1,8 @@
+// The classifier, compiled once; see unet.cpp.
+#undef EASY_DIFFUSION_EXTERN_TEMPLATES
+
+#include "easy_diffusion/nn/models/classifier.hpp"
+
+namespace easy_diffusion::nn {
+template class Classifier<float>;
+}  // namespace easy_diffusion::nn
