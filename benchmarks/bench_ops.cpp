@@ -28,13 +28,14 @@ int main(int argc, char** argv) {
   app.add_option("--filter", filter, "only rows whose name this regular expression finds")
       ->check(ed::bench::is_regular_expression);
   app.add_flag("--json", json, "lines of JSON");
-  CLI11_PARSE(app, argc, argv);
 
-  for (const int count : threads) {
-    ed::set_num_threads(count);
-    ed::bench::OpsReport report(count, repetitions, filter, json);
-    ed::bench::convolution_rows(report);
-    ed::bench::matrix_rows(report);
-    ed::bench::norm_rows(report);
-  }
+  return ed::bench::run_program(app, argc, argv, [&] {
+    for (const int count : threads) {
+      ed::set_num_threads(count);
+      ed::bench::OpsReport report(count, repetitions, filter, json);
+      ed::bench::convolution_rows(report);
+      ed::bench::matrix_rows(report);
+      ed::bench::norm_rows(report);
+    }
+  });
 }
