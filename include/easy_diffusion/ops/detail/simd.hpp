@@ -28,6 +28,7 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
 template <class T>
 struct Pack {
+  using value_type = T;
   using Batch = xsimd::batch<T>;
   static constexpr std::int64_t lanes = static_cast<std::int64_t>(Batch::size);
   Batch v;
@@ -53,6 +54,7 @@ struct Pack {
 
 template <class T>
 struct Pack {
+  using value_type = T;
   static constexpr std::int64_t lanes = 1;
   T v;
 
@@ -73,6 +75,20 @@ struct Pack {
 };
 
 #endif
+
+/// u sigmoid(u).
+template <class T>
+inline Pack<T> silu(Pack<T> u) {
+  return u / (Pack<T>(T(1)) + exp(Pack<T>(T(0)) - u));
+}
+
+/// dy times the derivative of silu at u: s (1 + u (1 - s)) with s = sigmoid(u).
+template <class T>
+inline Pack<T> silu_gradient(Pack<T> u, Pack<T> dy) {
+  const Pack<T> one(T(1));
+  const Pack<T> s = one / (one + exp(Pack<T>(T(0)) - u));
+  return dy * s * fma(u, one - s, one);
+}
 
 /// Vector registers the instruction set has; decides the size of register tiles.
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -105,14 +121,14 @@ inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
   if (i < n) store_partial(f(load_partial(in + i, n - i)...), out + i, n - i);
 }
 
-/// Sum of the lanes in their order.
+/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
 template <class T>
 inline T sum_lanes(Pack<T> x) {
   T buffer[Pack<T>::lanes];
   x.store(buffer);
-  T sum = buffer[0];
-  for (std::int64_t i = 1; i < Pack<T>::lanes; ++i) sum += buffer[i];
-  return sum;
+  for (std::int64_t half = Pack<T>::lanes / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
+  return buffer[0];
 }
 
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
