@@ -98,7 +98,7 @@ inline void panel_rows(std::int64_t rows, std::int64_t steps, const T* a, Stride
     for (; rows >= n; rows -= n, a += n * strides.rows, c += n * c_stride)
       panel_tile<n, vectors>(steps, a, strides, panel, c, c_stride, accumulate);
   };
-  tiles(std::integral_constant<int, tile_rows>());
+  tiles(std::integral_constant<int, tile_rows(vectors)>());
   tiles(std::integral_constant<int, 4>());
   tiles(std::integral_constant<int, 2>());
   tiles(std::integral_constant<int, 1>());
