@@ -7,9 +7,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <numbers>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/ops/detail/exponential.hpp"
 #include "easy_diffusion/ops/detail/panel_product.hpp"
 #include "easy_diffusion/ops/detail/rows.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
@@ -19,6 +22,10 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 /// Queries and keys of a tile of scores.
 inline constexpr std::int64_t query_tile = 64;
 inline constexpr std::int64_t key_tile = 128;
+
+/// Softmax is computed in powers of two: their whole part needs no rounding constants.
+template <class T>
+inline constexpr T log2_of_e = std::numbers::log2e_v<T>;
 
 /// The extents of attention; a head's widths are those of one head.
 struct AttentionGeometry {
@@ -52,7 +59,7 @@ class Scratch {
   std::int64_t used_ = 0;
 };
 
-/// One tile's step of a softmax that comes in tiles: scores become exp(scale score - largest), `largest` and `sum` (one
+/// One tile's step of a softmax that comes in tiles: scores become 2^(scale score - largest), `largest` and `sum` (one
 /// a query) take the tile in, and `correction` is what earlier sums and results must be multiplied by.
 /// \param scores [keys, queries], rows `padded(queries)` long
 template <class T>
@@ -72,12 +79,12 @@ inline void softmax_step(std::int64_t keys, std::int64_t queries, T scale, T* sc
     }
     if (j < keys) even = max(even, s * P::load(scores + j * row + v));
     const P most = max(even, odd);
-    const P factor = exp(before - most);
+    const P factor = exp2_nonpositive(before - most);
     P even_sum(T(0));
     P odd_sum(T(0));
     const auto probability = [&](std::int64_t key) {
       T* p = scores + key * row + v;
-      const P e = exp(fma(s, P::load(p), P(T(0)) - most));
+      const P e = exp2_nonpositive(fma(s, P::load(p), P(T(0)) - most));
       e.store(p);
       return e;
     };
@@ -122,7 +129,7 @@ void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const
         const std::int64_t keys = std::min(tile, g.keys - key);
         panel_product(keys, g.key_width, count, k + g.key_offset(item, g.keys) + key * g.key_row(),
                       {g.key_row(), 1}, queries_packed, scores, row, false);
-        softmax_step(keys, count, scale, scores, largest, sum, correction);
+        softmax_step(keys, count, scale * log2_of_e<T>, scores, largest, sum, correction);
         pack_rows(v + g.value_offset(item, g.keys) + key * g.value_row(), keys, g.value_width, g.value_row(),
                   values_packed);
         if (key > 0)
@@ -133,7 +140,7 @@ void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const
       for (std::int64_t i = 0; i < count; ++i) {
         copy_scaled(1, g.value_width, result + i * out_row, out_row, T(1) / sum[i],
                     out + g.value_offset(item, g.queries) + (query + i) * g.value_row(), g.value_row());
-        if (lse != nullptr) lse[item * g.queries + query + i] = largest[i] + std::log(sum[i]);
+        if (lse != nullptr) lse[item * g.queries + query + i] = largest[i] / log2_of_e<T> + std::log(sum[i]);
       }
     }
   });
@@ -229,12 +236,12 @@ class AttentionBackward {
   void softmax_slopes(std::int64_t keys, std::int64_t row, T* probabilities, T* slopes, const T* lse,
                       const T* delta) const {
     using P = Pack<T>;
-    const P s(scale_);
+    const P s(scale_ * log2_of_e<T>);
     for (std::int64_t v = 0; v < row; v += P::lanes) {
-      const P minus_lse = P(T(0)) - P::load(lse + v);
+      const P minus_lse = P(-log2_of_e<T>) * P::load(lse + v);
       const P minus_delta = P(T(0)) - P::load(delta + v);
       for (std::int64_t j = 0; j < keys; ++j) {
-        const P p = exp(fma(s, P::load(probabilities + j * row + v), minus_lse));
+        const P p = exp2_nonpositive(fma(s, P::load(probabilities + j * row + v), minus_lse));
         p.store(probabilities + j * row + v);
         (p * (P::load(slopes + j * row + v) + minus_delta)).store(slopes + j * row + v);
       }

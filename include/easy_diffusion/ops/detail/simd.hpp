@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 // g++ 12 takes the "undefined" operand inside its own AVX-512 intrinsics for a mistake of ours.
@@ -47,7 +48,11 @@ struct Pack {
   friend Pack exp(Pack a) { return Pack(xsimd::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(xsimd::sqrt(a.v)); }
   friend Pack erf(Pack a) { return Pack(xsimd::erf(a.v)); }
+  /// Where one of the two is no number, b.
   friend Pack max(Pack a, Pack b) { return Pack(xsimd::max(a.v, b.v)); }
+  friend Pack min(Pack a, Pack b) { return Pack(xsimd::min(a.v, b.v)); }
+  /// a < b ? x : y
+  friend Pack select_less(Pack a, Pack b, Pack x, Pack y) { return Pack(xsimd::select(a.v < b.v, x.v, y.v)); }
 };
 
 #else
@@ -71,7 +76,9 @@ struct Pack {
   friend Pack exp(Pack a) { return Pack(std::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(std::sqrt(a.v)); }
   friend Pack erf(Pack a) { return Pack(std::erf(a.v)); }
-  friend Pack max(Pack a, Pack b) { return Pack(a.v < b.v ? b.v : a.v); }
+  friend Pack max(Pack a, Pack b) { return Pack(a.v > b.v ? a.v : b.v); }
+  friend Pack min(Pack a, Pack b) { return Pack(a.v < b.v ? a.v : b.v); }
+  friend Pack select_less(Pack a, Pack b, Pack x, Pack y) { return a.v < b.v ? x : y; }
 };
 
 #endif
@@ -97,6 +104,14 @@ inline constexpr int vector_registers = 32;
 inline constexpr int vector_registers = 16;
 #endif
 
+/// f(0), f(1), ..., f(n - 1), each with its number as a constant: arrays of vectors that only such loops index stay in
+/// registers.
+template <int n, class F>
+inline void unrolled(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) { (f(std::integral_constant<int, i>()), ...); }
+  (std::make_integer_sequence<int, n>());
+}
+
 /// Loads `count` < lanes elements, zero in the rest.
 template <class T>
 inline Pack<T> load_partial(const T* p, std::int64_t count) {
@@ -112,6 +127,31 @@ inline void store_partial(Pack<T> x, T* p, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) p[i] = buffer[i];
 }
 
+/// Loads and stores of one vector, of which the last of a row may fill a part only.
+template <class T, bool whole>
+struct VectorAccess {
+  std::int64_t count;
+  [[nodiscard]] Pack<T> load(const T* p) const {
+    if constexpr (whole) return Pack<T>::load(p);
+    return load_partial(p, count);
+  }
+  void store(Pack<T> x, T* p) const {
+    if constexpr (whole)
+      x.store(p);
+    else
+      store_partial(x, p, count);
+  }
+};
+
+/// f(first, access) for the vectors of a row of n elements.
+template <class T, class F>
+inline void for_vectors(std::int64_t n, F&& f) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) f(i, VectorAccess<T, true>{lanes});
+  if (i < n) f(i, VectorAccess<T, false>{n - i});
+}
+
 /// out[i] = f(in[i]...), the tail through the same vector code: an element's bits do not depend on its place.
 template <class T, class F, class... In>
 inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
@@ -121,17 +161,8 @@ inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
   if (i < n) store_partial(f(load_partial(in + i, n - i)...), out + i, n - i);
 }
 
-/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
-template <class T>
-inline T sum_lanes(Pack<T> x) {
-  T buffer[Pack<T>::lanes];
-  x.store(buffer);
-  for (std::int64_t half = Pack<T>::lanes / 2; half > 0; half /= 2)
-    for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
-  return buffer[0];
-}
-
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+
 template <class T>
 using Vector [[gnu::vector_size(static_cast<std::size_t>(Pack<T>::lanes) * sizeof(T))]] = T;
 
@@ -164,12 +195,54 @@ inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std
     for (int i = 0; i < lanes; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof rows[i]);
   }
 }
+
+/// The lanes moved down by `by`, and around.
+template <class T, int by, int... i>
+inline Vector<T> rotate(Vector<T> x, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(x, x, ((i + by) % static_cast<int>(Pack<T>::lanes))...);
+}
+
+template <class T, int half>
+inline Vector<T> fold(Vector<T> x) {
+  if constexpr (half == 0)
+    return x;
+  else
+    return fold<T, half / 2>(x + rotate<T, half>(x, std::make_integer_sequence<int, Pack<T>::lanes>()));
+}
+
+/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
+template <class T>
+inline T sum_lanes(Pack<T> x) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  if constexpr (lanes == 1) {
+    T sum;
+    x.store(&sum);
+    return sum;
+  } else {
+    Vector<T> sum;
+    std::memcpy(&sum, &x, sizeof sum);
+    return fold<T, lanes / 2>(sum)[0];
+  }
+}
+
 #else
+
 template <class T>
 inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
   for (std::int64_t i = 0; i < Pack<T>::lanes; ++i)
     for (std::int64_t j = 0; j < Pack<T>::lanes; ++j) to[j * to_stride + i] = from[i * from_stride + j];
 }
+
+/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
+template <class T>
+inline T sum_lanes(Pack<T> x) {
+  T buffer[Pack<T>::lanes];
+  x.store(buffer);
+  for (std::int64_t half = Pack<T>::lanes / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
+  return buffer[0];
+}
+
 #endif
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail
