@@ -28,8 +28,8 @@ inline constexpr double gelu_slope = 2 * std::numbers::sqrt2 * std::numbers::inv
 inline Pack<float> gelu_exact_phi(Pack<float> x) {
   using P = Pack<float>;
   constexpr float end = 5.25F;
-  constexpr float q[]{0.134659364F,  -0.0671266521F, 0.0496438969F,  -0.0397686312F, 0.0320642788F,
-                      -0.024994962F, 0.0183259094F,  -0.0129542498F, 0.00907057602F, -0.00512026427F,
+  constexpr float q[]{0.134659364F,   -0.0671266521F,  0.0496438969F,  -0.0397686312F,  0.0320642788F,
+                      -0.024994962F,  0.0183259094F,   -0.0129542498F, 0.00907057602F,  -0.00512026427F,
                       0.00186923656F, -0.00132607403F, 0.00145669219F, -0.000561054305F};
   const P inside = max(P(-end), min(P(end), x));
   const P v = fma(inside * inside, P(2 / (end * end)), P(-1.0F));  // from [0, end^2] to [-1, 1]

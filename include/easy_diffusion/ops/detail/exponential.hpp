@@ -17,7 +17,7 @@ template <class T>
 struct PowerSeries;
 template <>
 struct PowerSeries<float> {
-  static constexpr float terms[]{1.0F,         0.693147207F,   0.240226512F,  0.0555032721F,
+  static constexpr float terms[]{1.0F,           0.693147207F,   0.240226512F,   0.0555032721F,
                                  0.00961802560F, 0.00134004322F, 0.000154697320F};
 };
 template <>

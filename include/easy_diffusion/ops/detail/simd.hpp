@@ -173,16 +173,23 @@ inline Vector<T> zip(Vector<T> a, Vector<T> b, std::integer_sequence<int, i...>)
   return __builtin_shufflevector(a, b, ((i % 2) * lanes + i / 2 + half * lanes / 2)...);
 }
 
-/// to[j][i] = from[i][j], both of lanes x lanes elements, row i at `i * stride`.
+/// to[j][i] = from[i][j], both of lanes x lanes elements, row i at `i * stride`; only the first `count` >= 1 rows of
+/// `from` are read, the others are zeros.
 template <class T>
-inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
+inline void transpose_square(const T* from, std::int64_t from_stride, std::int64_t count, T* to,
+                             std::int64_t to_stride) {
   constexpr int lanes = Pack<T>::lanes;
   if constexpr (lanes == 1) {
     *to = *from;
   } else {
     constexpr std::make_integer_sequence<int, lanes> all;
     Vector<T> rows[lanes];
-    for (int i = 0; i < lanes; ++i) std::memcpy(&rows[i], from + i * from_stride, sizeof rows[i]);
+    for (int i = 0; i < lanes; ++i) {
+      if (i < count)
+        std::memcpy(&rows[i], from + i * from_stride, sizeof rows[i]);
+      else
+        rows[i] = Vector<T>{};
+    }
     // Dealing the rows out like cards, log2(lanes) times.
     for (int round = 1; round < lanes; round *= 2) {
       Vector<T> dealt[lanes];
@@ -228,9 +235,11 @@ inline T sum_lanes(Pack<T> x) {
 #else
 
 template <class T>
-inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
+inline void transpose_square(const T* from, std::int64_t from_stride, std::int64_t count, T* to,
+                             std::int64_t to_stride) {
   for (std::int64_t i = 0; i < Pack<T>::lanes; ++i)
-    for (std::int64_t j = 0; j < Pack<T>::lanes; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+    for (std::int64_t j = 0; j < Pack<T>::lanes; ++j)
+      to[j * to_stride + i] = i < count ? from[i * from_stride + j] : T(0);
 }
 
 /// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
