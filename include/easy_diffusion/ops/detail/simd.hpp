@@ -68,6 +68,20 @@ struct Pack {
 
 #endif
 
+/// u sigmoid(u).
+template <class T>
+inline Pack<T> silu(Pack<T> u) {
+  return u / (Pack<T>(T(1)) + exp(Pack<T>(T(0)) - u));
+}
+
+/// dy times the derivative of silu at u: s (1 + u (1 - s)) with s = sigmoid(u).
+template <class T>
+inline Pack<T> silu_gradient(Pack<T> u, Pack<T> dy) {
+  const Pack<T> one(T(1));
+  const Pack<T> s = one / (one + exp(Pack<T>(T(0)) - u));
+  return dy * s * fma(u, one - s, one);
+}
+
 /// Vector registers the instruction set has; decides the size of register tiles.
 #if defined(__AVX512F__) || defined(__aarch64__)
 inline constexpr int vector_registers = 32;
