@@ -16,30 +16,13 @@
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/silu.hpp"
 #include "support/catch.hpp"
-#include "support/gradient_check.hpp"
+#include "support/check_layer.hpp"
 #include "support/tensors.hpp"
 
 namespace {
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::test;
-
-Tensor<double> random(const Shape& shape, std::uint32_t number) { return random_tensor<double>(shape, number); }
-
-/// `a` and `b` are inputs of different batch sizes.
-template <class Layer, std::size_t N>
-void check_layer(const std::string& name, Layer layer, Inputs<N> a, Inputs<N> b) {
-  randomise(layer);
-  const GradientReport report = check_gradients(layer, a);
-  INFO(name << ": " << report);
-  CHECK(report.passed());
-  for (const std::string& promise : broken_promises(layer, a, b)) FAIL_CHECK(name << ": " << promise);
-}
-
-template <class Layer>
-void check_on_pictures(const std::string& name, const Layer& layer, const Shape& sample) {
-  check_layer(name, layer, Inputs<1>{random(sample.with_front(2), 1)}, Inputs<1>{random(sample.with_front(1), 2)});
-}
 
 TEST_CASE("Conv2d has the right gradients", "[nn][gradients]") {
   check_on_pictures("3x3", nn::Conv2d<double>(3, 5), Shape{1, 5, 4, 3});

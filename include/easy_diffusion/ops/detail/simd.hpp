@@ -43,6 +43,8 @@ struct Pack {
   friend Pack fma(Pack a, Pack b, Pack c) { return Pack(xsimd::fma(a.v, b.v, c.v)); }
   friend Pack exp(Pack a) { return Pack(xsimd::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(xsimd::sqrt(a.v)); }
+  friend Pack erf(Pack a) { return Pack(xsimd::erf(a.v)); }
+  friend Pack max(Pack a, Pack b) { return Pack(xsimd::max(a.v, b.v)); }
 };
 
 #else
@@ -64,6 +66,8 @@ struct Pack {
   friend Pack fma(Pack a, Pack b, Pack c) { return Pack(a.v * b.v + c.v); }
   friend Pack exp(Pack a) { return Pack(std::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(std::sqrt(a.v)); }
+  friend Pack erf(Pack a) { return Pack(std::erf(a.v)); }
+  friend Pack max(Pack a, Pack b) { return Pack(a.v < b.v ? b.v : a.v); }
 };
 
 #endif
