@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 // g++ 12 takes the "undefined" operand inside its own AVX-512 intrinsics for a mistake of ours.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -26,6 +28,7 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
 template <class T>
 struct Pack {
+  using value_type = T;
   using Batch = xsimd::batch<T>;
   static constexpr std::int64_t lanes = static_cast<std::int64_t>(Batch::size);
   Batch v;
@@ -51,6 +54,7 @@ struct Pack {
 
 template <class T>
 struct Pack {
+  using value_type = T;
   static constexpr std::int64_t lanes = 1;
   T v;
 
@@ -93,6 +97,14 @@ inline constexpr int vector_registers = 32;
 inline constexpr int vector_registers = 16;
 #endif
 
+/// f(0), f(1), ..., f(n - 1), each with its number as a constant: arrays of vectors that only such loops index stay in
+/// registers.
+template <int n, class F>
+inline void unrolled(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) { (f(std::integral_constant<int, i>()), ...); }
+  (std::make_integer_sequence<int, n>());
+}
+
 /// Loads `count` < lanes elements, zero in the rest.
 template <class T>
 inline Pack<T> load_partial(const T* p, std::int64_t count) {
@@ -108,6 +120,31 @@ inline void store_partial(Pack<T> x, T* p, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) p[i] = buffer[i];
 }
 
+/// Loads and stores of one vector, of which the last of a row may fill a part only.
+template <class T, bool whole>
+struct VectorAccess {
+  std::int64_t count;
+  [[nodiscard]] Pack<T> load(const T* p) const {
+    if constexpr (whole) return Pack<T>::load(p);
+    return load_partial(p, count);
+  }
+  void store(Pack<T> x, T* p) const {
+    if constexpr (whole)
+      x.store(p);
+    else
+      store_partial(x, p, count);
+  }
+};
+
+/// f(first, access) for the vectors of a row of n elements.
+template <class T, class F>
+inline void for_vectors(std::int64_t n, F&& f) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) f(i, VectorAccess<T, true>{lanes});
+  if (i < n) f(i, VectorAccess<T, false>{n - i});
+}
+
 /// out[i] = f(in[i]...), the tail through the same vector code: an element's bits do not depend on its place.
 template <class T, class F, class... In>
 inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
@@ -117,14 +154,14 @@ inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
   if (i < n) store_partial(f(load_partial(in + i, n - i)...), out + i, n - i);
 }
 
-/// Sum of the lanes in their order.
+/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
 template <class T>
 inline T sum_lanes(Pack<T> x) {
   T buffer[Pack<T>::lanes];
   x.store(buffer);
-  T sum = buffer[0];
-  for (std::int64_t i = 1; i < Pack<T>::lanes; ++i) sum += buffer[i];
-  return sum;
+  for (std::int64_t half = Pack<T>::lanes / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
+  return buffer[0];
 }
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail
