@@ -11,6 +11,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/core/tensor_list.hpp"
 #include "easy_diffusion/nn/blocks/conv_stage.hpp"
 #include "easy_diffusion/nn/concat.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
@@ -20,6 +21,7 @@
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/silu.hpp"
 #include "easy_diffusion/ops/add.hpp"
+#include "easy_diffusion/ops/scale_samples.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -106,7 +108,7 @@ class UNet {
     if (ctx != nullptr) prepare(*ctx);
     const Tensor<T> embedding = embed(t, ctx);
 
-    std::vector<Tensor<T>> seen;  // what each level of the way down made
+    TensorList<T> seen;  // what each level of the way down made
     for (std::size_t i = 0; i < down_.size(); ++i)
       seen.push_back(down_[i].forward(i == 0 ? x : seen.back(), embedding, ctx ? &ctx->down[i] : nullptr));
 
@@ -124,7 +126,7 @@ class UNet {
       Tensor<T> scale = Tensor<T>::uninitialized(t.shape());
       for (std::int64_t n = 0; n < t.size(); ++n)
         scale[n] = static_cast<T>(1.0 / config_.marginal_std(static_cast<double>(t[n])));
-      scale_samples(h, scale);
+      ops::scale_samples(std::as_const(h).view(), scale, h);
       if (ctx != nullptr) ctx->scale = std::move(scale);
     }
     return h;
@@ -134,12 +136,15 @@ class UNet {
   /// \throw ShapeError unless dy has the shape of the result
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
     expect_shape("UNet output gradient", ctx.output, dy.shape());
-    Tensor<T> scaled = dy;
-    if (config_.marginal_std) scale_samples(scaled, ctx.scale);
+    Tensor<T> scaled = dy.shared();
+    if (config_.marginal_std) {
+      scaled = Tensor<T>::uninitialized(dy.shape());
+      ops::scale_samples(dy.view(), ctx.scale, scaled);
+    }
     Tensor<T> dh = out_.backward(scaled, ctx.out);
 
     Tensor<T> dembedding;
-    std::vector<Tensor<T>> dskip(down_.size());
+    TensorList<T> dskip(down_.size());
     for (std::size_t i = up_.size(); i-- > 0;) {
       auto [through, skipped] = unmerge(std::move(dh), ctx.concat[i]);
       dskip[up_.size() - 1 - i] = std::move(skipped);
@@ -158,7 +163,7 @@ class UNet {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     FourierEmbedding<T>::visit(self.fourier_, v, prefix + "time_embed.0.");
     Linear<T>::visit(self.time_, v, prefix + "time_embed.1.");
     const std::size_t levels = self.down_.size();
@@ -230,15 +235,9 @@ class UNet {
     ops::add_to(sum.view(), std::as_const(term).view());
   }
 
-  static void scale_samples(Tensor<T>& x, const Tensor<T>& scale) {
-    const std::int64_t elements = x.extent(1) * x.extent(2) * x.extent(3);
-    for (std::int64_t n = 0; n < x.extent(0); ++n)
-      for (std::int64_t i = n * elements; i < (n + 1) * elements; ++i) x[i] *= scale[n];
-  }
-
   template <class Stage, class V>
-  static void visit_stage(Stage& stage, V& v, const std::string& prefix, const std::string& conv,
-                          const std::string& dense, const std::string& norm) {
+  static void visit_stage(Stage& stage, V& v, const Name& prefix, const std::string& conv, const std::string& dense,
+                          const std::string& norm) {
     std::remove_reference_t<decltype(stage.conv)>::visit(stage.conv, v, prefix + conv + ".");
     Linear<T>::visit(stage.dense, v, prefix + dense + ".dense.");
     GroupNormSiLU<T>::visit(stage.norm, v, prefix + norm + ".");
