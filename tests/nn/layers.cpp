@@ -12,33 +12,17 @@
 #include "easy_diffusion/nn/embedding_add.hpp"
 #include "easy_diffusion/nn/fourier_embedding.hpp"
 #include "easy_diffusion/nn/group_norm.hpp"
+#include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/silu.hpp"
 #include "support/catch.hpp"
-#include "support/gradient_check.hpp"
+#include "support/check_layer.hpp"
 #include "support/tensors.hpp"
 
 namespace {
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::test;
-
-Tensor<double> random(const Shape& shape, std::uint32_t number) { return random_tensor<double>(shape, number); }
-
-/// `a` and `b` are inputs of different batch sizes.
-template <class Layer, std::size_t N>
-void check_layer(const std::string& name, Layer layer, Inputs<N> a, Inputs<N> b) {
-  randomise(layer);
-  const GradientReport report = check_gradients(layer, a);
-  INFO(name << ": " << report);
-  CHECK(report.passed());
-  for (const std::string& promise : broken_promises(layer, a, b)) FAIL_CHECK(name << ": " << promise);
-}
-
-template <class Layer>
-void check_on_pictures(const std::string& name, const Layer& layer, const Shape& sample) {
-  check_layer(name, layer, Inputs<1>{random(sample.with_front(2), 1)}, Inputs<1>{random(sample.with_front(1), 2)});
-}
 
 TEST_CASE("Conv2d has the right gradients", "[nn][gradients]") {
   check_on_pictures("3x3", nn::Conv2d<double>(3, 5), Shape{1, 5, 4, 3});
@@ -82,6 +66,53 @@ TEST_CASE("GroupNorm has the right gradients", "[nn][gradients]") {
   check_on_pictures("one group", nn::GroupNorm<double>(1, 3), Shape{1, 2, 2, 3});
   check_on_pictures("a channel a group", nn::GroupNorm<double>(5, 5, 1e-2), Shape{1, 3, 3, 5});
   check_on_pictures("tokens", nn::GroupNorm<double>(3, 6), Shape{1, 4, 6});
+}
+
+/// GroupNormSiLU with the embedding, as a layer of two inputs.
+struct EmbeddedNorm : nn::GroupNormSiLU<double> {
+  using Base = nn::GroupNormSiLU<double>;
+  using Base::Base;
+  using Context = Base::EmbeddedContext;
+};
+
+TEST_CASE("GroupNormSiLU has the right gradients with and without an embedding", "[nn][gradients]") {
+  check_on_pictures("two groups", nn::GroupNormSiLU<double>(2, 6), Shape{1, 3, 2, 6});
+  check_on_pictures("a channel a group", nn::GroupNormSiLU<double>(5, 5, 1e-2), Shape{1, 3, 3, 5});
+  check_on_pictures("several blocks", nn::GroupNormSiLU<double>(3, 12), Shape{1, 5, 7, 12});
+  check_on_pictures("tokens", nn::GroupNormSiLU<double>(3, 6), Shape{1, 4, 6});
+  check_layer("embedding", EmbeddedNorm(2, 6), Inputs<2>{random(Shape{2, 3, 2, 6}, 1), random(Shape{2, 6}, 2)},
+              Inputs<2>{random(Shape{1, 2, 5, 6}, 3), random(Shape{1, 6}, 4)});
+  check_layer("embedding, several blocks", EmbeddedNorm(1, 9),
+              Inputs<2>{random(Shape{2, 5, 8, 9}, 1), random(Shape{2, 9}, 2)},
+              Inputs<2>{random(Shape{1, 2, 5, 9}, 3), random(Shape{1, 9}, 4)});
+}
+
+TEST_CASE("GroupNormSiLU writes into a tensor that is handed over, and into no other", "[nn]") {
+  nn::GroupNormSiLU<double> layer(2, 6);
+  randomise(layer);
+  const auto x = random(Shape{2, 3, 2, 6}, 1), dy = random(x.shape(), 2);
+  Tensor<double> kept = x, given = x;
+  const auto shared = given.shared();
+  const auto y = layer.forward(kept);
+  CHECK(same_bits(kept, x));
+  CHECK(same_bits(layer.forward(std::move(given)), y));
+  CHECK(same_bits(shared, x));
+  const double* const memory = kept.data();
+  const auto in_place = layer.forward(std::move(kept));
+  CHECK(in_place.data() == memory);
+  CHECK(same_bits(in_place, y));
+
+  nn::GroupNormSiLU<double>::Context ctx;
+  given = x;
+  CHECK(same_bits(layer.forward(std::move(given), &ctx), y));
+  CHECK(same_bits(ctx.x, x));
+  Tensor<double> gradient = dy;
+  const auto dx = layer.backward(gradient, ctx);
+  CHECK(same_bits(gradient, dy));
+  const double* const place = gradient.data();
+  const auto dx_in_place = layer.backward(std::move(gradient), ctx);
+  CHECK(dx_in_place.data() == place);
+  CHECK(same_bits(dx_in_place, dx));
 }
 
 TEST_CASE("SiLU, Concat, EmbeddingAdd and FourierEmbedding have the right gradients", "[nn][gradients]") {

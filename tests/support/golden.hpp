@@ -95,6 +95,7 @@ class GoldenCase {
   [[nodiscard]] std::int64_t operator[](const std::string& key) const {
     return static_cast<std::int64_t>(config_.at(key));
   }
+  [[nodiscard]] bool has_setting(const std::string& key) const { return config_.contains(key); }
   [[nodiscard]] bool has(const std::string& tensor) const { return file_->contains(name_ + "/" + tensor); }
 
   /// Pictures become channels last.

@@ -37,7 +37,7 @@ struct Stage : nn::ConvStage<Convolution> {
   static void visit(Self& self, V&& v, const std::string& prefix) {
     Convolution::visit(self.conv, v, prefix + "conv.");
     nn::Linear<T>::visit(self.dense, v, prefix + "dense.");
-    nn::GroupNorm<T>::visit(self.norm, v, prefix + "norm.");
+    nn::GroupNormSiLU<T>::visit(self.norm, v, prefix + "norm.");
   }
 };
 

@@ -76,7 +76,7 @@ class Tensor {
       : block_(std::exchange(other.block_, nullptr)), shape_(std::exchange(other.shape_, Shape{})) {}
   Tensor& operator=(const Tensor& other) {
     if (this == &other) return *this;
-    if (!empty() && !other.empty() && is_only_owner() && size() == other.size()) {
+    if (is_only_owner() && !other.empty() && size() == other.size()) {
       shape_ = other.shape_;  // reuse the memory at hand
       std::copy_n(other.data(), other.size(), data());
     } else {
@@ -120,7 +120,7 @@ class Tensor {
 
   /// Makes this a tensor of that shape whose elements are not initialised; keeps the memory where it can.
   void resize(const Shape& shape) {
-    if (!empty() && is_only_owner() && shape.numel() == size()) {
+    if (is_only_owner() && shape.numel() == size()) {
       shape_ = shape;
     } else {
       *this = uninitialized(shape);
@@ -133,6 +133,9 @@ class Tensor {
   [[nodiscard]] std::int64_t extent(std::size_t axis) const noexcept { return shape_[axis]; }
   [[nodiscard]] std::int64_t size() const noexcept { return block_ ? shape_.numel() : 0; }
   [[nodiscard]] bool empty() const noexcept { return block_ == nullptr; }
+
+  /// Whether nobody shares the elements, so that they may be overwritten. False for an empty tensor.
+  [[nodiscard]] bool is_only_owner() const noexcept { return block_ != nullptr && block_->owners.load() == 1; }
 
   [[nodiscard]] T& operator[](std::int64_t i) noexcept { return data()[i]; }
   [[nodiscard]] const T& operator[](std::int64_t i) const noexcept { return data()[i]; }
@@ -191,8 +194,6 @@ class Tensor {
   static void for_each_in(F& f, std::int64_t n, Pointers... p) {
     for (std::int64_t i = 0; i < n; ++i) f(p[i]...);
   }
-
-  [[nodiscard]] bool is_only_owner() const noexcept { return block_->owners.load() == 1; }
 
   template <class... Index>
   [[nodiscard]] std::int64_t offset(Index... index) const noexcept {

@@ -20,7 +20,7 @@ void silu_forward(TensorView<const T> x, TensorView<std::type_identity_t<T>> y) 
   expect_shape("silu output", x.shape(), y.shape());
   parallel_for(0, x.size(), 16384, [&](std::int64_t first, std::int64_t last) {
     detail::map_packs(
-        last - first, y.data() + first, [](P v) { return v / (P(T(1)) + exp(P(T(0)) - v)); }, x.data() + first);
+        last - first, y.data() + first, [](P v) { return detail::silu(v); }, x.data() + first);
   });
 }
 
@@ -36,14 +36,9 @@ void silu_backward(TensorView<const T> x, TensorView<const std::type_identity_t<
   expect_shape("silu output gradient", x.shape(), dy.shape());
   expect_shape("silu input gradient", x.shape(), dx.shape());
   parallel_for(0, x.size(), 16384, [&](std::int64_t first, std::int64_t last) {
-    const P one(T(1));
     detail::map_packs(
-        last - first, dx.data() + first,
-        [&](P v, P g) {
-          const P s = one / (one + exp(P(T(0)) - v));
-          return g * s * fma(v, one - s, one);
-        },
-        x.data() + first, dy.data() + first);
+        last - first, dx.data() + first, [](P v, P g) { return detail::silu_gradient(v, g); }, x.data() + first,
+        dy.data() + first);
   });
 }
 

@@ -7,11 +7,9 @@
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
-#include "easy_diffusion/nn/embedding_add.hpp"
-#include "easy_diffusion/nn/group_norm.hpp"
+#include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
-#include "easy_diffusion/nn/silu.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -25,9 +23,7 @@ class ConvStage {
   struct Context {
     typename Convolution::Context conv;
     typename Linear<T>::Context dense;
-    typename EmbeddingAdd<T>::Context add;
-    typename GroupNorm<T>::Context norm;
-    typename SiLU<T>::Context act;
+    typename GroupNormSiLU<T>::EmbeddedContext norm;
   };
 
   struct Gradients {
@@ -45,22 +41,22 @@ class ConvStage {
   /// \return [N, OH, OW, C_out]
   template <class... Extra>
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& embedding, Context* ctx = nullptr, Extra... extra) const {
-    Tensor<T> h = conv.forward(x, ctx ? &ctx->conv : nullptr, extra...);
-    h = EmbeddingAdd<T>().forward(std::move(h), dense.forward(embedding, ctx ? &ctx->dense : nullptr));
-    h = norm.forward(h, ctx ? &ctx->norm : nullptr);
-    return SiLU<T>().forward(h, ctx ? &ctx->act : nullptr);
+    const Tensor<T> shift = dense.forward(embedding, ctx ? &ctx->dense : nullptr);
+    return norm.forward(conv.forward(x, ctx ? &ctx->conv : nullptr, extra...), shift, ctx ? &ctx->norm : nullptr);
   }
 
-  /// \param dy the shape of the result
-  Gradients backward(const Tensor<T>& dy, const Context& ctx) {
-    const Tensor<T> dh = norm.backward(SiLU<T>().backward(dy, ctx.act), ctx.norm);
-    auto added = EmbeddingAdd<T>().backward(dh, ctx.add);
-    return {conv.backward(added.dx, ctx.conv), dense.backward(added.dembedding, ctx.dense)};
-  }
+  /// \param dy the shape of the result; handed over (an rvalue), its memory is used again
+  Gradients backward(const Tensor<T>& dy, const Context& ctx) { return finish(norm.backward(dy, ctx.norm), ctx); }
+  Gradients backward(Tensor<T>&& dy, const Context& ctx) { return finish(norm.backward(std::move(dy), ctx.norm), ctx); }
 
   Convolution conv;
   Linear<T> dense;
-  GroupNorm<T> norm;
+  GroupNormSiLU<T> norm;
+
+ private:
+  Gradients finish(const typename GroupNormSiLU<T>::Gradients& gradients, const Context& ctx) {
+    return {conv.backward(gradients.dx, ctx.conv), dense.backward(gradients.dembedding, ctx.dense)};
+  }
 };
 
 }  // namespace easy_diffusion::nn

@@ -143,13 +143,13 @@ class UNet {
     for (std::size_t i = up_.size(); i-- > 0;) {
       auto [through, skipped] = unmerge(std::move(dh), ctx.concat[i]);
       dskip[up_.size() - 1 - i] = std::move(skipped);
-      auto gradients = up_[i].backward(through, ctx.up[i]);
+      auto gradients = up_[i].backward(std::move(through), ctx.up[i]);
       accumulate(dembedding, std::move(gradients.dembedding));
       dh = std::move(gradients.dx);
     }
     for (std::size_t i = down_.size(); i-- > 0;) {
       if (!dskip[i].empty()) accumulate(dh, std::move(dskip[i]));
-      auto gradients = down_[i].backward(dh, ctx.down[i]);
+      auto gradients = down_[i].backward(std::move(dh), ctx.down[i]);
       accumulate(dembedding, std::move(gradients.dembedding));
       dh = std::move(gradients.dx);
     }
@@ -241,7 +241,7 @@ class UNet {
                           const std::string& dense, const std::string& norm) {
     std::remove_reference_t<decltype(stage.conv)>::visit(stage.conv, v, prefix + conv + ".");
     Linear<T>::visit(stage.dense, v, prefix + dense + ".dense.");
-    GroupNorm<T>::visit(stage.norm, v, prefix + norm + ".");
+    GroupNormSiLU<T>::visit(stage.norm, v, prefix + norm + ".");
   }
 
   UNetConfig config_;

@@ -43,6 +43,8 @@ struct Pack {
   friend Pack fma(Pack a, Pack b, Pack c) { return Pack(xsimd::fma(a.v, b.v, c.v)); }
   friend Pack exp(Pack a) { return Pack(xsimd::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(xsimd::sqrt(a.v)); }
+  friend Pack erf(Pack a) { return Pack(xsimd::erf(a.v)); }
+  friend Pack max(Pack a, Pack b) { return Pack(xsimd::max(a.v, b.v)); }
 };
 
 #else
@@ -64,9 +66,25 @@ struct Pack {
   friend Pack fma(Pack a, Pack b, Pack c) { return Pack(a.v * b.v + c.v); }
   friend Pack exp(Pack a) { return Pack(std::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(std::sqrt(a.v)); }
+  friend Pack erf(Pack a) { return Pack(std::erf(a.v)); }
+  friend Pack max(Pack a, Pack b) { return Pack(a.v < b.v ? b.v : a.v); }
 };
 
 #endif
+
+/// u sigmoid(u).
+template <class T>
+inline Pack<T> silu(Pack<T> u) {
+  return u / (Pack<T>(T(1)) + exp(Pack<T>(T(0)) - u));
+}
+
+/// dy times the derivative of silu at u: s (1 + u (1 - s)) with s = sigmoid(u).
+template <class T>
+inline Pack<T> silu_gradient(Pack<T> u, Pack<T> dy) {
+  const Pack<T> one(T(1));
+  const Pack<T> s = one / (one + exp(Pack<T>(T(0)) - u));
+  return dy * s * fma(u, one - s, one);
+}
 
 /// Vector registers the instruction set has; decides the size of register tiles.
 #if defined(__AVX512F__) || defined(__aarch64__)

@@ -1,0 +1,50 @@
+/// \file
+/// Leaky ReLU layer.
+#pragma once
+
+#include <string>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/ops/relu.hpp"
+
+namespace easy_diffusion::nn {
+
+/// `torch.nn.LeakyReLU`: x above zero, slope x elsewhere \cite maas_2013_rectifier.
+template <class T>
+class LeakyReLU {
+ public:
+  using value_type = T;
+
+  struct Context {
+    Tensor<T> y;
+  };
+
+  /// \throw ValueError unless slope > 0: backward reads the sign of x off the result (slope 0 is `ReLU`)
+  explicit LeakyReLU(double slope = 0.01) : slope_(slope) {
+    if (!(slope > 0)) throw ValueError("LeakyReLU: expected a slope above 0, got " + std::to_string(slope));
+  }
+
+  /// \param x any shape \return the same shape
+  Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
+    Tensor<T> y = Tensor<T>::uninitialized(x.shape());
+    ops::leaky_relu_forward(x.view(), static_cast<T>(slope_), y.view());
+    if (ctx != nullptr) ctx->y = y.shared();
+    return y;
+  }
+
+  /// \param dy the shape of x \return dx, the same shape
+  Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
+    ops::leaky_relu_backward(ctx.y.view(), dy.view(), static_cast<T>(slope_), dx.view());
+    return dx;
+  }
+
+  template <class Self, class V>
+  static void visit(Self&, V&&, const std::string&) {}
+
+ private:
+  double slope_;
+};
+
+}  // namespace easy_diffusion::nn
