@@ -16,21 +16,21 @@ class ReLU {
   using value_type = T;
 
   struct Context {
-    Tensor<T> y;
+    Tensor<T> x;
   };
 
   /// \param x any shape \return the same shape
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
     Tensor<T> y = Tensor<T>::uninitialized(x.shape());
     ops::relu_forward(x.view(), y.view());
-    if (ctx != nullptr) ctx->y = y.shared();
+    if (ctx != nullptr) ctx->x = x.shared();
     return y;
   }
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
-    ops::leaky_relu_backward(ctx.y.view(), dy.view(), T(0), dx.view());
+    ops::leaky_relu_backward(ctx.x.view(), dy.view(), T(0), dx.view());
     return dx;
   }
 

@@ -60,7 +60,7 @@ void conv2d_forward(TensorView<const T> x, TensorView<const std::type_identity_t
   expect_shape("conv2d output", out, y.shape());
   if (bias) expect_shape("conv2d bias", Shape{out[3]}, bias.shape());
   detail::convolve_large_to_small(detail::conv2d_geometry(x.shape(), weight.shape(), out, options), x.data(),
-                                  weight.data(), bias.data(), y.data());
+                                  weight.data(), detail::Epilogue<T>{.bias = bias.data()}, y.data());
 }
 
 /// \param x,weight as given to forward
@@ -87,7 +87,7 @@ void conv2d_backward(TensorView<const T> x, TensorView<const std::type_identity_
   }
   if (dx) {
     expect_shape("conv2d input gradient", x.shape(), dx.shape());
-    detail::convolve_small_to_large(geometry, dy.data(), weight.data(), static_cast<const T*>(nullptr), dx.data());
+    detail::convolve_small_to_large(geometry, dy.data(), weight.data(), detail::Epilogue<T>{}, dx.data());
   }
 }
 

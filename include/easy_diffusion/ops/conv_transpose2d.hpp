@@ -65,7 +65,7 @@ void conv_transpose2d_forward(TensorView<const T> x, TensorView<const std::type_
   expect_shape("conv_transpose2d output", out, y.shape());
   if (bias) expect_shape("conv_transpose2d bias", Shape{out[3]}, bias.shape());
   detail::convolve_small_to_large(detail::conv_transpose2d_geometry(x.shape(), weight.shape(), out, options), x.data(),
-                                  weight.data(), bias.data(), y.data());
+                                  weight.data(), detail::Epilogue<T>{.bias = bias.data()}, y.data());
 }
 
 /// \param x,weight as given to forward
@@ -92,7 +92,7 @@ void conv_transpose2d_backward(TensorView<const T> x, TensorView<const std::type
   }
   if (dx) {
     expect_shape("conv_transpose2d input gradient", x.shape(), dx.shape());
-    detail::convolve_large_to_small(geometry, dy.data(), weight.data(), static_cast<const T*>(nullptr), dx.data());
+    detail::convolve_large_to_small(geometry, dy.data(), weight.data(), detail::Epilogue<T>{}, dx.data());
   }
 }
 

@@ -33,13 +33,10 @@ namespace detail {
 /// y [rows, columns] = x [rows, channels] * B, where B's strides say how it lies in memory.
 template <class T>
 void rows_times_matrix(const T* x, std::int64_t rows, std::int64_t channels, const T* matrix, std::int64_t columns,
-                       PanelStrides strides, const T* bias, T* y) {
-  const auto panels = pack_panels(matrix, 1, channels, columns, strides);
-  gather_gemm(rows, std::vector<std::int64_t>{0}, panels, Epilogue<T>{bias, false},
-              [&](std::int64_t row, const T** taps) {
-                *taps = x + row * channels;
-                return y + row * columns;
-              });
+                       PanelStrides strides, const Epilogue<T>& epilogue, T* y) {
+  GatherPlan& plan = PlanWorkspace::of_thread().plan;
+  plan.make_rows(rows, channels, columns);
+  gather_gemm(plan, x, make_panels(matrix, 1, channels, columns, strides, rows), epilogue, y);
 }
 }  // namespace detail
 
@@ -55,7 +52,8 @@ void linear_forward(TensorView<const T> x, TensorView<const std::type_identity_t
   const std::int64_t in = weight.extent(0);
   const std::int64_t out = weight.extent(1);
   if (bias) expect_shape("linear bias", Shape{out}, bias.shape());
-  detail::rows_times_matrix(x.data(), x.size() / in, in, weight.data(), out, {0, out, 1}, bias.data(), y.data());
+  detail::rows_times_matrix(x.data(), x.size() / in, in, weight.data(), out, {0, out, 1},
+                            detail::Epilogue<T>{.bias = bias.data()}, y.data());
 }
 
 /// \param x,weight as given to forward
@@ -74,8 +72,9 @@ void linear_backward(TensorView<const T> x, TensorView<const std::type_identity_
   const std::int64_t rows = x.size() / in;
   if (dweight) {
     expect_shape("linear weight gradient", weight.shape(), dweight.shape());
-    detail::weight_gemm(1, in, out, rows, dy.data(), dweight.data(),
-                        [&](std::int64_t row, std::int64_t) { return x.data() + row * in; });
+    detail::GatherPlan& plan = detail::PlanWorkspace::of_thread().plan;
+    plan.make_rows(rows, in, out);
+    detail::weight_gemm(plan, 1, in, out, x.data(), dy.data(), dweight.data());
   }
   if (dbias) {
     expect_shape("linear bias gradient", Shape{out}, dbias.shape());
@@ -83,8 +82,8 @@ void linear_backward(TensorView<const T> x, TensorView<const std::type_identity_
   }
   if (dx) {
     expect_shape("linear input gradient", x.shape(), dx.shape());
-    detail::rows_times_matrix(dy.data(), rows, out, weight.data(), in, {0, 1, out}, static_cast<const T*>(nullptr),
-                              dx.data());
+    detail::rows_times_matrix(dy.data(), rows, out, weight.data(), in, {0, 1, out},
+                              detail::Epilogue<T>{}, dx.data());
   }
 }
 

@@ -1,39 +1,41 @@
 /// \file
-/// The matrix product behind every layer: out[row] = sum over taps t of in[row, t] * B[t], where each row brings
-/// pointers to its input vectors. A linear layer has one tap; a convolution has one per kernel element, whose
-/// pointer is the pixel that it meets. No input is copied or rearranged.
+/// The matrix product behind every layer: out[row] = sum over taps t of in[row, t] * B[t]. A linear layer has one tap; a
+/// convolution has one per kernel element, and a `GatherPlan` says which pixel that meets. No input is copied or
+/// rearranged; B is packed once a call, and not even that where few rows would not pay for it.
 ///
 /// An output element is one chain of fused multiply-adds over (tap, channel) in order (`gather_dot`: one chain a
-/// lane, added up in the lanes' order), whatever tile it falls into: results do not depend on threads or batch.
+/// lane, added up as a tree), whatever tile it falls into: results do not depend on threads or batch.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+#include <utility>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
-/// Rows of a register tile, and its widest width in vectors: rows * width accumulators, one row of B, one number of A.
-inline constexpr int tile_rows = 6;
+/// The widest register tile in vectors. With `tile_rows` rows it has rows * vectors accumulators, one row of B, and
+/// numbers of A that come from memory as operands.
 inline constexpr int tile_vectors = vector_registers >= 32 ? 4 : 2;
+/// Rows of the tile of so many vectors.
+inline constexpr int tile_rows(int vectors) {
+  if (vector_registers >= 32) return vectors == 4 ? 6 : 8;
+  return vectors == 2 ? 6 : 8;
+}
+/// A multiple of both.
+inline constexpr std::int64_t block_rows = 48;
 
-/// B[taps][channels][n] cut into panels of 4, 2 or 1 vectors of columns (2 or 1 with 16 registers). In a panel the
-/// order is [tap][channel][column]; columns past n are zero.
+/// Columns are cut into panels of 4, 2 or 1 vectors (2 or 1 with 16 registers). \return vectors of the panel at `column`
 template <class T>
-struct PackedPanels {
-  struct Panel {
-    std::int64_t column;
-    int vectors;
-    std::int64_t offset;
-  };
-  std::int64_t taps = 0, channels = 0, columns = 0;
-  std::vector<Panel> panels;
-  Tensor<T> data;
-};
+inline int panel_vectors(std::int64_t column, std::int64_t columns) {
+  const std::int64_t left = (columns - column + Pack<T>::lanes - 1) / Pack<T>::lanes;
+  if (tile_vectors == 4 && left >= 4) return 4;
+  return left >= 2 ? 2 : 1;
+}
 
 /// Where element (tap, channel, column) of B lies: `tap * tap_stride + channel * channel_stride + column *
 /// column_stride`.
@@ -41,66 +43,141 @@ struct PanelStrides {
   std::int64_t tap, channel, column;
 };
 
+/// B[taps][channels][columns], either packed into panels, in which the order is [tap][channel][column of the panel] with
+/// zeros past the last column, or as it lies, where its columns lie side by side and fill whole vectors.
 template <class T>
-PackedPanels<T> pack_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
-                            PanelStrides strides) {
-  constexpr std::int64_t lanes = Pack<T>::lanes;
-  PackedPanels<T> packed;
-  packed.taps = taps;
-  packed.channels = channels;
-  packed.columns = columns;
-  std::int64_t offset = 0;
-  for (std::int64_t column = 0; column < columns;) {
-    int vectors = tile_vectors;
-    while (vectors > 1 && column + (vectors / 2) * lanes >= columns) vectors /= 2;
-    packed.panels.push_back({column, vectors, offset});
-    offset += taps * channels * vectors * lanes;
-    column += vectors * lanes;
+struct ColumnPanels {
+  std::int64_t taps = 0, channels = 0, columns = 0;
+  const T* data = nullptr;
+  std::int64_t tap_stride = 0, channel_stride = 0;  ///< of what is not packed
+  bool is_packed = false;
+  Tensor<T> packed;
+
+  /// First element of a panel, and its strides.
+  struct Panel {
+    const T* data;
+    std::int64_t tap_stride, channel_stride;
+  };
+  [[nodiscard]] Panel panel(std::int64_t column, int vectors) const {
+    const std::int64_t width = vectors * Pack<T>::lanes;
+    if (is_packed) return {data + taps * channels * column, channels * width, width};
+    return {data + column, tap_stride, channel_stride};
   }
-  packed.data.resize(Shape{offset});
-  T* out = packed.data.data();
-  const std::int64_t panel_count = static_cast<std::int64_t>(packed.panels.size());
-  parallel_for(0, panel_count * taps, std::max<std::int64_t>(1, 16384 / (channels * tile_vectors * lanes)),
-               [&](std::int64_t first, std::int64_t last) {
-                 for (std::int64_t i = first; i < last; ++i) {
-                   const auto& panel = packed.panels[static_cast<std::size_t>(i / taps)];
-                   const std::int64_t tap = i % taps;
-                   const std::int64_t width = panel.vectors * lanes;
-                   const std::int64_t valid = std::min(width, columns - panel.column);
-                   T* to = out + panel.offset + tap * channels * width;
-                   const T* from = b + tap * strides.tap + panel.column * strides.column;
-                   for (std::int64_t c = 0; c < channels; ++c) {
-                     for (std::int64_t j = 0; j < valid; ++j)
-                       to[c * width + j] = from[c * strides.channel + j * strides.column];
-                     for (std::int64_t j = valid; j < width; ++j) to[c * width + j] = T(0);
-                   }
-                 }
-               });
-  return packed;
+};
+
+/// \param rows of the product; few of them leave B as it is, where its layout allows
+template <class T>
+ColumnPanels<T> make_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
+                            PanelStrides strides, std::int64_t rows) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  ColumnPanels<T> result;
+  result.taps = taps;
+  result.channels = channels;
+  result.columns = columns;
+  if (strides.column == 1 && columns % lanes == 0 && rows <= 2 * block_rows) {
+    result.data = b;
+    result.tap_stride = strides.tap;
+    result.channel_stride = strides.channel;
+    return result;
+  }
+  const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
+  result.packed = Tensor<T>::uninitialized(Shape{taps * channels * padded});
+  result.is_packed = true;
+  result.data = result.packed.data();
+  T* const out = result.packed.data();
+  // A piece of work is one tap of one panel of the widest size (the narrower ones at the end go with the last).
+  constexpr std::int64_t wide = tile_vectors * lanes;
+  const std::int64_t pieces = (columns + wide - 1) / wide;
+  const std::int64_t grain = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, channels * wide));
+  parallel_for(0, pieces * taps, grain, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      const std::int64_t tap = i % taps;
+      const std::int64_t end = std::min(columns, (i / taps + 1) * wide);
+      std::int64_t column = i / taps * wide;
+      while (column < end) {
+        const std::int64_t width = panel_vectors<T>(column, columns) * lanes;
+        const std::int64_t valid = std::min(width, columns - column);
+        T* to = out + taps * channels * column + tap * channels * width;
+        const T* from = b + tap * strides.tap + column * strides.column;
+        if (strides.column == 1) {
+          for (std::int64_t c = 0; c < channels; ++c) std::copy_n(from + c * strides.channel, valid, to + c * width);
+        } else {
+          // Whole cache lines of the source are used up before the next ones.
+          constexpr std::int64_t strip = 16;
+          for (std::int64_t c = 0; c < channels; c += strip) {
+            const std::int64_t stop = std::min(channels, c + strip);
+            for (std::int64_t j = 0; j < valid; ++j)
+              for (std::int64_t k = c; k < stop; ++k)
+                to[k * width + j] = from[k * strides.channel + j * strides.column];
+          }
+        }
+        for (std::int64_t c = 0; c < channels && valid < width; ++c)
+          std::fill(to + c * width + valid, to + (c + 1) * width, T(0));
+        column += width;
+      }
+    }
+  });
+  return result;
 }
 
 /// What happens to a finished sum before it is stored.
 template <class T>
 struct Epilogue {
-  const T* bias = nullptr;  ///< [columns] or null
-  bool accumulate = false;  ///< add to what is there
+  const T* bias = nullptr;      ///< [columns] or null
+  const T* residual = nullptr;  ///< laid out as the output and added to it, or null
+  bool accumulate = false;      ///< add to what is there
 };
 
+template <class T>
+struct TileRows {
+  const T* in;
+  T* out;
+  const GatherPlan::Pixel* rows;  ///< offsets of this tile's rows
+  const GatherPlan::Tap* taps;
+  std::int64_t tap_count;
+};
+
+/// Stores a tile's sums. \param count of the `vectors * lanes` columns that exist
 template <int rows, int vectors, class T>
-inline void gather_tile(const T* const* taps_of_rows, const std::int64_t* tap_ids, std::int64_t tap_count,
-                        std::int64_t channels, const T* panel, T* const* out, std::int64_t column, std::int64_t valid,
-                        const Epilogue<T>& epilogue) {
+inline void store_tile(const Pack<T> (&sum)[rows][vectors], const TileRows<T>& tile, std::int64_t column,
+                       std::int64_t valid, const Epilogue<T>& epilogue) {
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
-  constexpr std::int64_t width = vectors * lanes;
+  for (int r = 0; r < rows; ++r) {
+    const std::int64_t row = tile.rows[r].out + column;
+    for (int v = 0; v < vectors; ++v) {
+      const std::int64_t count = std::min(lanes, valid - v * lanes);
+      if (count <= 0) break;
+      const std::int64_t at = row + v * lanes;
+      const bool whole = count == lanes;
+      const auto load = [&](const T* p) { return whole ? P::load(p) : load_partial(p, count); };
+      P value = sum[r][v];
+      if (epilogue.bias != nullptr) value = value + load(epilogue.bias + column + v * lanes);
+      if (epilogue.residual != nullptr) value = value + load(epilogue.residual + at);
+      if (epilogue.accumulate) value = value + load(tile.out + at);
+      if (whole)
+        value.store(tile.out + at);
+      else
+        store_partial(value, tile.out + at, count);
+    }
+  }
+}
+
+/// \tparam single one channel a tap: the loop over channels is left out
+template <int rows, int vectors, bool single, class T>
+inline void gather_tile(const TileRows<T>& tile, std::int64_t channels, const typename ColumnPanels<T>::Panel& panel,
+                        std::int64_t column, std::int64_t valid, const Epilogue<T>& epilogue) {
+  using P = Pack<T>;
+  constexpr std::int64_t lanes = P::lanes;
   P sum[rows][vectors];
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < vectors; ++v) sum[r][v] = P(T(0));
-  for (std::int64_t t = 0; t < tap_count; ++t) {
+  for (std::int64_t t = 0; t < tile.tap_count; ++t) {
     const T* a[rows];
-    for (int r = 0; r < rows; ++r) a[r] = taps_of_rows[r * tap_count + t];
-    const T* b = panel + tap_ids[t] * channels * width;
-    for (std::int64_t c = 0; c < channels; ++c, b += width) {
+    for (int r = 0; r < rows; ++r) a[r] = tile.in + (tile.rows[r].in + tile.taps[t].in);
+    const T* b = panel.data + tile.taps[t].id * panel.tap_stride;
+    const std::int64_t depth = single ? 1 : channels;
+    for (std::int64_t c = 0; c < depth; ++c, b += panel.channel_stride) {
       P row_of_b[vectors];
       for (int v = 0; v < vectors; ++v) row_of_b[v] = P::load(b + v * lanes);
       for (int r = 0; r < rows; ++r) {
@@ -109,84 +186,102 @@ inline void gather_tile(const T* const* taps_of_rows, const std::int64_t* tap_id
       }
     }
   }
-  for (int r = 0; r < rows; ++r) {
-    for (int v = 0; v < vectors; ++v) {
-      const std::int64_t at = column + v * lanes;
-      const std::int64_t count = std::min(lanes, valid - v * lanes);
-      if (count <= 0) break;
-      P value = sum[r][v];
-      T* to = out[r] + at;
-      if (count == lanes) {
-        if (epilogue.bias != nullptr) value = value + P::load(epilogue.bias + at);
-        if (epilogue.accumulate) value = value + P::load(to);
-        value.store(to);
-      } else {
-        if (epilogue.bias != nullptr) value = value + load_partial(epilogue.bias + at, count);
-        if (epilogue.accumulate) value = value + load_partial(to, count);
-        store_partial(value, to, count);
+  store_tile<rows, vectors>(sum, tile, column, valid, epilogue);
+}
+
+/// The tile of that many rows, 1 to tile_rows(vectors).
+template <int vectors, bool single, int rows, class T, class... Args>
+inline void gather_some_rows(std::int64_t count, const TileRows<T>& tile, const Args&... args) {
+  if constexpr (rows > 1) {
+    if (count < rows) return gather_some_rows<vectors, single, rows - 1>(count, tile, args...);
+  }
+  gather_tile<rows, vectors, single>(tile, args...);
+}
+
+template <int vectors, bool single, class T>
+inline void gather_panel(std::int64_t count, TileRows<T> tile, std::int64_t channels,
+                         const typename ColumnPanels<T>::Panel& panel, std::int64_t column, std::int64_t valid,
+                         const Epilogue<T>& epilogue) {
+  constexpr int rows = tile_rows(vectors);
+  for (std::int64_t r = 0; r < count; r += rows, tile.rows += rows)
+    gather_some_rows<vectors, single, rows>(std::min<std::int64_t>(rows, count - r), tile, channels, panel, column,
+                                            valid, epilogue);
+}
+
+/// Work of the plan in blocks of at most `size` rows of one class.
+class RowBlocks {
+ public:
+  RowBlocks(const GatherPlan& plan, std::int64_t size) : plan_(plan), size_(size) {
+    for (const auto& k : plan.classes) count_ += blocks(k);
+  }
+
+  [[nodiscard]] std::int64_t count() const { return count_; }
+
+  /// Fills `rows` with the offsets of block number `block`'s rows. \return the class and how many rows there are
+  std::pair<const GatherPlan::Class*, std::int64_t> locate(std::int64_t block, GatherPlan::Pixel* rows) const {
+    std::size_t k = 0;
+    while (block >= blocks(plan_.classes[k])) block -= blocks(plan_.classes[k++]);
+    const auto& found = plan_.classes[k];
+    const GatherPlan::Pixel* const pixels = plan_.pixels.data() + found.first_pixel;
+    const std::int64_t first = block * size_;
+    const std::int64_t count = std::min(size_, plan_.samples * found.pixels - first);
+    std::int64_t sample = first / found.pixels;
+    std::int64_t pixel = first % found.pixels;
+    for (std::int64_t r = 0; r < count; ++r) {
+      rows[r] = {sample * plan_.in_stride + pixels[pixel].in, sample * plan_.out_stride + pixels[pixel].out};
+      if (++pixel == found.pixels) {
+        pixel = 0;
+        ++sample;
       }
     }
+    return {&found, count};
   }
-}
 
-template <int vectors, class T, class... Args>
-inline void gather_rows(std::int64_t rows, Args&&... args) {
-  static_assert(tile_rows == 6);
-  switch (rows) {
-    case 6:
-      return gather_tile<6, vectors, T>(args...);
-    case 5:
-      return gather_tile<5, vectors, T>(args...);
-    case 4:
-      return gather_tile<4, vectors, T>(args...);
-    case 3:
-      return gather_tile<3, vectors, T>(args...);
-    case 2:
-      return gather_tile<2, vectors, T>(args...);
-    default:
-      return gather_tile<1, vectors, T>(args...);
+ private:
+  [[nodiscard]] std::int64_t blocks(const GatherPlan::Class& k) const {
+    return (plan_.samples * k.pixels + size_ - 1) / size_;
   }
-}
 
-/// Product with B for `rows` output rows. `locate(row, taps)` writes the row's input pointers, one per entry of
-/// `tap_ids`, and returns where the row's output begins. Rows are independent and go over threads.
-template <class T, class Locate>
-void gather_gemm(std::int64_t rows, const std::vector<std::int64_t>& tap_ids, const PackedPanels<T>& b,
-                 Epilogue<T> epilogue, Locate&& locate) {
-  constexpr std::int64_t block_rows = 8 * tile_rows;
-  const auto tap_count = static_cast<std::int64_t>(tap_ids.size());
-  const std::int64_t work_per_block = block_rows * std::max<std::int64_t>(1, tap_count * b.channels * b.columns);
-  const std::int64_t blocks = (rows + block_rows - 1) / block_rows;
-  const std::int64_t grain = std::max<std::int64_t>(1, 200'000 / work_per_block);
-  parallel_for(0, blocks, grain, [&](std::int64_t first, std::int64_t last) {
-    thread_local std::vector<const T*> taps;
-    taps.resize(static_cast<std::size_t>(block_rows * tap_count));
-    T* out[block_rows];
-    for (std::int64_t block = first; block < last; ++block) {
-      const std::int64_t begin = block * block_rows;
-      const std::int64_t count = std::min(block_rows, rows - begin);
-      for (std::int64_t r = 0; r < count; ++r) out[r] = locate(begin + r, taps.data() + r * tap_count);
-      for (const auto& panel : b.panels) {
-        const T* data = b.data.data() + panel.offset;
-        const std::int64_t valid = std::min(panel.vectors * Pack<T>::lanes, b.columns - panel.column);
-        for (std::int64_t r = 0; r < count; r += tile_rows) {
-          const std::int64_t n = std::min<std::int64_t>(tile_rows, count - r);
-          const T* const* rows_of_tile = taps.data() + r * tap_count;
-          if constexpr (tile_vectors == 4) {
-            if (panel.vectors == 4) {
-              gather_rows<4, T>(n, rows_of_tile, tap_ids.data(), tap_count, b.channels, data, out + r, panel.column,
-                                valid, epilogue);
-              continue;
-            }
-          }
-          if (panel.vectors == 2) {
-            gather_rows<2, T>(n, rows_of_tile, tap_ids.data(), tap_count, b.channels, data, out + r, panel.column,
-                              valid, epilogue);
-          } else {
-            gather_rows<1, T>(n, rows_of_tile, tap_ids.data(), tap_count, b.channels, data, out + r, panel.column,
-                              valid, epilogue);
-          }
-        }
+  const GatherPlan& plan_;
+  std::int64_t size_;
+  std::int64_t count_ = 0;
+};
+
+/// The product with B for every row of the plan. Rows and panels are independent and go over threads.
+template <class T>
+void gather_gemm(const GatherPlan& plan, const T* in, const ColumnPanels<T>& b, const Epilogue<T>& epilogue, T* out) {
+  constexpr std::int64_t wide = tile_vectors * Pack<T>::lanes;
+  const RowBlocks blocks(plan, block_rows);
+  // Few blocks of rows are shared out by columns too.
+  const std::int64_t strips = blocks.count() >= 16 ? 1 : (b.columns + wide - 1) / wide;
+  const std::int64_t strip_columns = strips == 1 ? b.columns : wide;
+  const std::int64_t work = block_rows * std::max<std::int64_t>(1, b.taps * b.channels * strip_columns);
+  const std::int64_t grain = std::max<std::int64_t>(1, 400'000 / work);
+  const bool single = b.channels == 1;
+  parallel_for(0, blocks.count() * strips, grain, [&](std::int64_t first, std::int64_t last) {
+    GatherPlan::Pixel rows[block_rows];
+    for (std::int64_t item = first; item < last; ++item) {
+      const auto [found, count] = blocks.locate(item % blocks.count(), rows);
+      const TileRows<T> tile{in, out, rows, plan.taps.data() + found->first_tap, found->taps};
+      std::int64_t column = item / blocks.count() * strip_columns;
+      const std::int64_t end = std::min(b.columns, column + strip_columns);
+      while (column < end) {
+        const int vectors = panel_vectors<T>(column, b.columns);
+        const std::int64_t valid = std::min(vectors * Pack<T>::lanes, b.columns - column);
+        const auto panel = b.panel(column, vectors);
+        const auto run = [&]<int width>(std::integral_constant<int, width>) {
+          if (single)
+            gather_panel<width, true>(count, tile, b.channels, panel, column, valid, epilogue);
+          else
+            gather_panel<width, false>(count, tile, b.channels, panel, column, valid, epilogue);
+        };
+        if (vectors == 1)
+          run(std::integral_constant<int, 1>());
+        else if (vectors == 2)
+          run(std::integral_constant<int, 2>());
+        else
+          run(std::integral_constant<int, tile_vectors>());
+        column += vectors * Pack<T>::lanes;
       }
     }
   });
@@ -194,18 +289,17 @@ void gather_gemm(std::int64_t rows, const std::vector<std::int64_t>& tap_ids, co
 
 /// The same product for very few columns: vectors run along the channels. B is [columns][taps][channels].
 template <int rows, class T>
-inline void gather_dot_tile(const T* const* taps_of_rows, const std::int64_t* tap_ids, std::int64_t tap_count,
-                            std::int64_t total_taps, std::int64_t channels, const T* b, T* const* out,
+inline void gather_dot_tile(const TileRows<T>& tile, std::int64_t all_taps, std::int64_t channels, const T* b,
                             std::int64_t columns, const Epilogue<T>& epilogue) {
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
   for (std::int64_t n = 0; n < columns; ++n) {
     P sum[rows];
     for (int r = 0; r < rows; ++r) sum[r] = P(T(0));
-    for (std::int64_t t = 0; t < tap_count; ++t) {
-      const T* weight = b + (n * total_taps + tap_ids[t]) * channels;
+    for (std::int64_t t = 0; t < tile.tap_count; ++t) {
+      const T* weight = b + (n * all_taps + tile.taps[t].id) * channels;
       const T* a[rows];
-      for (int r = 0; r < rows; ++r) a[r] = taps_of_rows[r * tap_count + t];
+      for (int r = 0; r < rows; ++r) a[r] = tile.in + (tile.rows[r].in + tile.taps[t].in);
       std::int64_t c = 0;
       for (; c + lanes <= channels; c += lanes) {
         const P w = P::load(weight + c);
@@ -218,29 +312,29 @@ inline void gather_dot_tile(const T* const* taps_of_rows, const std::int64_t* ta
     }
     for (int r = 0; r < rows; ++r) {
       T value = sum_lanes(sum[r]);
+      const std::int64_t at = tile.rows[r].out + n;
       if (epilogue.bias != nullptr) value += epilogue.bias[n];
-      out[r][n] = epilogue.accumulate ? out[r][n] + value : value;
+      if (epilogue.residual != nullptr) value += epilogue.residual[at];
+      tile.out[at] = epilogue.accumulate ? tile.out[at] + value : value;
     }
   }
 }
 
-template <class T, class Locate>
-void gather_dot(std::int64_t rows, const std::vector<std::int64_t>& tap_ids, std::int64_t total_taps,
-                std::int64_t channels, const T* b, std::int64_t columns, Epilogue<T> epilogue, Locate&& locate) {
-  constexpr int tile = 4;
-  const auto tap_count = static_cast<std::int64_t>(tap_ids.size());
-  parallel_for(0, rows, 256, [&](std::int64_t first, std::int64_t last) {
-    thread_local std::vector<const T*> taps;
-    taps.resize(static_cast<std::size_t>(tile * tap_count));
-    T* out[tile];
-    std::int64_t row = first;
-    for (; row + tile <= last; row += tile) {
-      for (int r = 0; r < tile; ++r) out[r] = locate(row + r, taps.data() + r * tap_count);
-      gather_dot_tile<tile, T>(taps.data(), tap_ids.data(), tap_count, total_taps, channels, b, out, columns, epilogue);
-    }
-    for (; row < last; ++row) {
-      out[0] = locate(row, taps.data());
-      gather_dot_tile<1, T>(taps.data(), tap_ids.data(), tap_count, total_taps, channels, b, out, columns, epilogue);
+template <class T>
+void gather_dot(const GatherPlan& plan, std::int64_t all_taps, std::int64_t channels, const T* in, const T* b,
+                std::int64_t columns, const Epilogue<T>& epilogue, T* out) {
+  constexpr int tile_size = 8;
+  constexpr std::int64_t block_size = 128;
+  const RowBlocks blocks(plan, block_size);
+  parallel_for(0, blocks.count(), 2, [&](std::int64_t first, std::int64_t last) {
+    GatherPlan::Pixel rows[block_size];
+    for (std::int64_t block = first; block < last; ++block) {
+      const auto [found, count] = blocks.locate(block, rows);
+      TileRows<T> tile{in, out, rows, plan.taps.data() + found->first_tap, found->taps};
+      std::int64_t r = 0;
+      for (; r + tile_size <= count; r += tile_size, tile.rows += tile_size)
+        gather_dot_tile<tile_size>(tile, all_taps, channels, b, columns, epilogue);
+      for (; r < count; ++r, ++tile.rows) gather_dot_tile<1>(tile, all_taps, channels, b, columns, epilogue);
     }
   });
 }

@@ -117,14 +117,14 @@ inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
   if (i < n) store_partial(f(load_partial(in + i, n - i)...), out + i, n - i);
 }
 
-/// Sum of the lanes in their order.
+/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
 template <class T>
 inline T sum_lanes(Pack<T> x) {
   T buffer[Pack<T>::lanes];
   x.store(buffer);
-  T sum = buffer[0];
-  for (std::int64_t i = 1; i < Pack<T>::lanes; ++i) sum += buffer[i];
-  return sum;
+  for (std::int64_t half = Pack<T>::lanes / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
+  return buffer[0];
 }
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail
