@@ -1,6 +1,7 @@
 /// Runs any network of the zoo on tensors from a file, forward and backward, in float or double: the exchange with
 /// PyTorch. With --describe it prints what the network is made of and what it costs.
 
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -69,20 +70,41 @@ void load(ed::zoo::Model<T>& model, const std::string& path) {
     ed::zoo::load_weights(model, file);
 }
 
+/// Class numbers: whole, whatever type they have in the file; PyTorch makes them so.
+std::vector<std::int64_t> read_classes(const ed::io::SafetensorsFile& file) {
+  std::vector<std::int64_t> classes;
+  const auto refuse = [&](const std::string& got) {
+    throw ed::ValueError(file.path() + ": y: expected class numbers from 0, got " + got);
+  };
+  const ed::Shape& shape = file.shape("y");
+  if (shape.rank() != 1 && !(shape.rank() == 2 && shape[1] == 1)) refuse("the shape " + shape.to_string());
+  if (ed::zoo::is_integer(file.dtype("y"))) {
+    for (const std::int64_t number : file.read<std::int64_t>("y")) {
+      // The library takes a negative number for "no condition"; PyTorch refuses it.
+      if (number < 0) refuse(std::to_string(number));
+      classes.push_back(number);
+    }
+  } else {
+    for (const double number : file.read<double>("y", ed::io::Finite::required)) {
+      if (!(number >= 0 && number <= 1e9) || number != std::floor(number)) refuse(std::to_string(number));
+      classes.push_back(static_cast<std::int64_t>(number));
+    }
+  }
+  return classes;
+}
+
 template <class T>
-ed::nn::Condition<T> read_condition(const ed::io::SafetensorsFile& file) {
+ed::nn::Condition<T> read_condition(const ed::io::SafetensorsFile& file, ed::nn::ConditionKind kind) {
   ed::nn::Condition<T> condition;
   if (!file.contains("y")) return condition;
-  if (!ed::zoo::is_integer(file.dtype("y"))) {
-    condition.sequence = file.read<T>("y", ed::io::Finite::required);
+  if (kind != ed::nn::ConditionKind::sequence) {
+    condition.classes = read_classes(file);
     return condition;
   }
-  const auto classes = file.read<std::int64_t>("y");
-  ed::expect_rank(file.path() + ": y", 1, "class numbers [N]", classes.shape());
-  // The library takes a negative number for "no condition"; PyTorch would refuse it.
-  for (const std::int64_t number : classes)
-    if (number < 0) throw ed::ValueError(file.path() + ": y: expected class numbers from 0, got " + std::to_string(number));
-  condition.classes.assign(classes.begin(), classes.end());
+  condition.sequence = file.read<T>("y", ed::io::Finite::required);
+  const ed::Shape shape = condition.sequence.shape();
+  if (shape.rank() == 2)  // one embedding a sample
+    condition.sequence = std::move(condition.sequence).reshaped({shape[0], 1, shape[1]});
   return condition;
 }
 
@@ -109,7 +131,7 @@ void run(const Options& options, const nlohmann::json& settings) {
   const auto finite = ed::io::Finite::required;
   const auto x = ed::zoo::channels_last(file.read<T>("x", finite));
   const auto t = time ? file.read<T>("t", finite) : ed::Tensor<T>();
-  const auto condition = read_condition<T>(file);
+  const auto condition = read_condition<T>(file, ed::zoo::condition_of(config).kind);
 
   typename ed::zoo::Model<T>::Context ctx;
   std::vector<ed::nn::NamedTensor<T>> results;
@@ -117,7 +139,8 @@ void run(const Options& options, const nlohmann::json& settings) {
   if (options.grad) {
     auto gradients = model.backward(ed::zoo::channels_last(file.read<T>("grad_output", finite)), ctx);
     results.push_back({"grad_input.x", ed::zoo::channels_first(gradients.dx)});
-    if (!gradients.dcondition.empty()) results.push_back({"grad_input.y", std::move(gradients.dcondition)});
+    if (!gradients.dcondition.empty())
+      results.push_back({"grad_input.y", std::move(gradients.dcondition).reshaped(file.shape("y"))});
     ed::nn::for_each_trained(model, [&](const std::string& name, const auto& parameter, const ed::nn::Entry& entry) {
       results.push_back({"grad." + name, ed::nn::to_pytorch(parameter.grad, entry.layout)});
     });

@@ -2,7 +2,6 @@
 /// One type for every network of the zoo, so that a program can run, train, save and load whichever a file names.
 #pragma once
 
-#include <concepts>
 #include <cstdint>
 #include <string>
 #include <type_traits>
@@ -10,9 +9,12 @@
 #include <variant>
 
 #include "easy_diffusion/core/error.hpp"
-#include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/latent/autoencoder_kl.hpp"
+#include "easy_diffusion/latent/simple_autoencoder.hpp"
 #include "easy_diffusion/nn/condition.hpp"
+#include "easy_diffusion/nn/mode.hpp"
+#include "easy_diffusion/nn/models/res_unet.hpp"
 #include "easy_diffusion/nn/models/unet.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
@@ -25,14 +27,15 @@ template <class T>
 class Model {
  public:
   using value_type = T;
-  using Network = std::variant<nn::UNet<T>>;
+  using Network = std::variant<nn::UNet<T>, nn::ResUNet<T>, latent::SimpleAutoEncoder<T>, latent::AutoEncoderKL<T>>;
 
   /// Of a training or gradient pass; may be used again, for this model or another.
   struct Context {
     bool input_gradient = true;  ///< false: backward leaves the gradients of x and of the condition empty
-    bool training = false;       ///< dropout drops, batch normalisation normalises by the batch
-    NoiseAddress dropout{0, streams::dropout, 0};
-    std::variant<typename nn::UNet<T>::Context> network;
+    nn::Mode mode;               ///< whether dropout is on and BatchNorm goes by the batch, and where noise lives
+    std::variant<typename nn::UNet<T>::Context, typename nn::ResUNet<T>::Context,
+                 typename latent::SimpleAutoEncoder<T>::Context, typename latent::AutoEncoderKL<T>::Context>
+        network;
   };
 
   struct Gradients {
@@ -58,13 +61,8 @@ class Model {
         [&]<class N>(const N& network) {
           typename N::Context* kept = nullptr;
           if (ctx != nullptr) kept = &prepared<N>(*ctx);
-          if constexpr (takes_time<N>) {
-            if constexpr (requires { network.forward(x, t, condition, kept); }) {
-              return network.forward(x, t, condition, kept);
-            } else {
-              if (!condition.empty()) throw ValueError("condition: the model takes none");
-              return network.forward(x, t, kept);
-            }
+          if constexpr (requires { network.forward(x, t, condition, kept); }) {
+            return network.forward(x, t, condition, kept);
           } else {
             if (!t.empty() || !condition.empty()) throw ValueError("an autoencoder takes neither times nor a condition");
             return network.forward(x, kept);
@@ -80,11 +78,27 @@ class Model {
   Gradients backward(const Tensor<T>& dy, const Context& ctx) {
     return std::visit(
         [&]<class N>(N& network) -> Gradients {
-          auto gradients = network.backward(dy, std::get<typename N::Context>(ctx.network));
-          if constexpr (std::same_as<decltype(gradients), Tensor<T>>)
-            return {std::move(gradients), Tensor<T>()};
-          else
+          const auto& kept = std::get<typename N::Context>(ctx.network);
+          if constexpr (std::is_same_v<N, nn::UNet<T>>) {
+            Gradients gradients;
+            gradients.dx = network.backward(dy, kept, &gradients.dcondition);
+            return gradients;
+          } else if constexpr (std::is_same_v<N, nn::ResUNet<T>>) {
+            auto gradients = network.backward(dy, kept);
             return {std::move(gradients.dx), std::move(gradients.dcondition)};
+          } else {
+            return {network.backward(dy, kept), Tensor<T>()};
+          }
+        },
+        network_);
+  }
+
+  /// Takes a training pass's batch statistics into the running ones, where the network has any.
+  void commit(const Context& ctx) {
+    std::visit(
+        [&]<class N>(N& network) {
+          if constexpr (requires(const typename N::Context& kept) { network.commit(kept); })
+            network.commit(std::get<typename N::Context>(ctx.network));
         },
         network_);
   }
@@ -99,11 +113,14 @@ class Model {
   [[nodiscard]] const Network& network() const noexcept { return network_; }
 
  private:
-  template <class N>
-  static constexpr bool takes_time =
-      requires(const N& network, const Tensor<T>& x, typename N::Context* ctx) { network.forward(x, x, ctx); };
-
   static nn::UNet<T> build(const nn::UNetConfig& config) { return nn::UNet<T>(config); }
+  static nn::ResUNet<T> build(const nn::ResUNetConfig& config) { return nn::ResUNet<T>(config); }
+  static latent::SimpleAutoEncoder<T> build(const latent::SimpleAutoEncoderConfig& config) {
+    return latent::SimpleAutoEncoder<T>(config);
+  }
+  static latent::AutoEncoderKL<T> build(const latent::AutoEncoderKLConfig& config) {
+    return latent::AutoEncoderKL<T>(config);
+  }
 
   /// The network's own context, with what this one says.
   template <class N>
@@ -111,10 +128,17 @@ class Model {
     auto* kept = std::get_if<typename N::Context>(&ctx.network);
     if (kept == nullptr) kept = &ctx.network.template emplace<typename N::Context>();
     kept->input_gradient = ctx.input_gradient;
+    if constexpr (requires { kept->condition_gradient; }) kept->condition_gradient = ctx.input_gradient;
+    if constexpr (requires { kept->mode; }) kept->mode = ctx.mode;
     return *kept;
   }
 
   Network network_;
 };
+
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template class Model<float>;
+extern template class Model<double>;
+#endif
 
 }  // namespace easy_diffusion::zoo
