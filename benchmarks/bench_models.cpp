@@ -1,95 +1,74 @@
 /// Times a model's forward pass and its training step (forward, backward, Adam): medians over repetitions.
-/// With --json one line: {"model","batch","threads","forward_ms","train_ms","peak_rss_mb"}.
+/// With --json a line for each number of threads: {"model","batch","threads","forward_ms","train_ms","peak_rss_mb"}.
+/// --only train leaves the forward pass alone and adds "train_memory_mb": the peak of resident memory less what was
+/// resident before the model was built.
 
 #include <cmath>
-#include <cstdint>
-#include <cstdio>
-#include <stdexcept>
+#include <functional>
+#include <map>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
-#include <sys/resource.h>
 
 #include "easy_diffusion/core/parallel.hpp"
-#include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/nn/models/unet.hpp"
-#include "easy_diffusion/nn/optim/adam.hpp"
-#include "easy_diffusion/nn/parameter.hpp"
-#include "support/timing.hpp"
+#include "support/model_timing.hpp"
+#include "support/options.hpp"
 
 namespace ed = easy_diffusion;
+namespace nn = easy_diffusion::nn;
 
 namespace {
 
-double peak_rss_mb() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) / 1024;
-}
+/// The standard deviation of the variance-exploding process with sigma = 25, by which outputs are divided.
+double marginal_std(double t) { return std::sqrt((std::pow(25.0, 2 * t) - 1) / (2 * std::log(25.0))); }
+
+/// A model that takes pictures and times.
+const auto unconditional = [](const auto& model, const ed::bench::ModelInputs& in, auto* ctx) {
+  return model.forward(in.x, in.t, ctx);
+};
+
+using Time = std::function<void(const ed::bench::ModelOptions&)>;
+
+const std::map<std::string, Time> models{
+    {"unet",
+     [](const auto& options) {
+       ed::bench::time_model(
+           options, {1, 28, 28, 1}, [] { return nn::UNet<float>(nn::UNetConfig::unet(marginal_std)); }, unconditional);
+     }},
+    {"unet_res",
+     [](const auto& options) {
+       ed::bench::time_model(
+           options, {1, 28, 28, 1}, [] { return nn::UNet<float>(nn::UNetConfig::unet_res(marginal_std)); },
+           unconditional);
+     }},
+};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string name = "unet";
-  std::int64_t batch = 64;
-  int threads = ed::num_threads();
-  int repetitions = 15;
-  bool json = false;
+  ed::bench::ModelOptions options;
+  options.name = "unet";
+  std::vector<int> threads{ed::num_threads()};
+  std::string only;
+  std::vector<std::string> names;
+  for (const auto& model : models) names.push_back(model.first);
   CLI::App app("Times a model's forward pass and training step.");
-  app.add_option("--model", name, "unet or unet_res")
-      ->check(CLI::IsMember({"unet", "unet_res"}))
-      ->capture_default_str();
-  app.add_option("--batch", batch)->check(CLI::Range(1, 4096))->capture_default_str();
-  app.add_option("--threads", threads)->check(CLI::Range(1, 4096))->capture_default_str();
-  app.add_option("--repetitions", repetitions)->check(CLI::Range(1, 10000))->capture_default_str();
-  app.add_flag("--json", json, "one line of JSON");
-  CLI11_PARSE(app, argc, argv);
-  ed::set_num_threads(threads);
+  app.add_option("--model", options.name)->check(CLI::IsMember(names))->capture_default_str();
+  app.add_option("--batch", options.batch)->check(CLI::Range(1, 4096))->capture_default_str();
+  ed::bench::add_threads_option(app, threads);
+  app.add_option("--repetitions", options.repetitions)->check(CLI::Range(1, 10000))->capture_default_str();
+  app.add_option("--only", only, "forward or train")->check(CLI::IsMember({"forward", "train"}));
+  app.add_flag("--json", options.json, "lines of JSON");
 
-  const auto deviation = [](double t) { return std::sqrt(0.01 + t); };
-  ed::nn::UNet<float> model(name == "unet" ? ed::nn::UNetConfig::unet(deviation)
-                                           : ed::nn::UNetConfig::unet_res(deviation));
-  ed::nn::initialize(model, 1);
-  ed::Tensor<float> x(ed::Shape{batch, 28, 28, 1});
-  ed::Tensor<float> t(ed::Shape{batch});
-  ed::fill_normal(x.span(), {1, ed::streams::user, 0});
-  ed::fill_uniform(t.span(), {1, ed::streams::user, 1});
-
-  // The timed code gives the same picture alone as in its batch, and a loss that Adam brings down.
-  const auto whole = model.forward(x, t);
-  const auto first = model.forward(ed::Tensor<float>::copy_of(std::as_const(x).view().slice(0, 1)),
-                                   ed::Tensor<float>::copy_of(std::as_const(t).view().slice(0, 1)));
-  for (std::int64_t i = 0; i < first.size(); ++i)
-    if (!(first[i] == whole[i])) throw std::runtime_error("bench_models: a picture depends on its batch");
-
-  const double forward = ed::bench::median_seconds(repetitions, [&] { static_cast<void>(model.forward(x, t)); });
-  ed::nn::Adam<float> adam;
-  ed::nn::UNet<float>::Context ctx;
-  ctx.input_gradient = false;
-  double loss = 0;
-  const auto train = [&] {
-    ed::nn::zero_gradients(model);
-    auto y = model.forward(x, t, &ctx);
-    loss = 0;
-    for (float& v : y) {
-      loss += static_cast<double>(v) * static_cast<double>(v);
-      v /= static_cast<float>(batch);
+  return ed::bench::run_program(app, argc, argv, [&] {
+    options.forward = only != "train";
+    options.train = only != "forward";
+    for (const int count : threads) {
+      ed::set_num_threads(count);
+      options.threads = count;
+      models.at(options.name)(options);
     }
-    model.backward(y, ctx);
-    adam.step(model, 1e-3);
-  };
-  train();
-  const double before = loss;
-  const double step = ed::bench::median_seconds(repetitions, train);
-  if (!(loss < before)) throw std::runtime_error("bench_models: training does not bring the loss down");
-
-  if (json)
-    std::printf(
-        "{\"model\":\"%s\",\"batch\":%lld,\"threads\":%d,\"forward_ms\":%.3f,\"train_ms\":%.3f,\"peak_rss_mb\":%.1f}\n",
-        name.c_str(), static_cast<long long>(batch), threads, 1e3 * forward, 1e3 * step, peak_rss_mb());
-  else
-    std::printf(
-        "%s, batch %lld, %d threads: forward %.2f ms (%.0f pictures/s), training step %.2f ms (%.0f pictures/s)\n",
-        name.c_str(), static_cast<long long>(batch), threads, 1e3 * forward, static_cast<double>(batch) / forward,
-        1e3 * step, static_cast<double>(batch) / step);
+  });
 }

@@ -16,6 +16,8 @@ import struct
 
 import torch
 
+from pytorch_models import GaussianFourierProjection, SmallUNet, check_against_listing
+
 HERE = pathlib.Path(__file__).resolve().parent
 SHARED = HERE.parent.parent.parent / "shared" / "reference" / "state_dicts"
 
@@ -136,17 +138,6 @@ def layers():
     write_safetensors(HERE / "layers.safetensors", cases.tensors, cases.metadata)
 
 
-class GaussianFourierProjection(torch.nn.Module):
-    def __init__(self, width, scale=30.0):
-        super().__init__()
-        self.W = torch.nn.Parameter(torch.randn(width // 2) * scale, requires_grad=False)
-        self._scale = scale
-
-    def forward(self, t):
-        angle = t[:, None] * self.W[None, :] * 2 * math.pi
-        return torch.cat([torch.sin(angle), torch.cos(angle)], dim=-1)
-
-
 class Stage(torch.nn.Module):
     """Convolution, plus a linear map of the embedding, GroupNorm, SiLU."""
 
@@ -165,55 +156,11 @@ class Stage(torch.nn.Module):
 
 # --- models ----------------------------------------------------------------------------------------------------
 
-class Dense(torch.nn.Module):
-    def __init__(self, width, channels):
-        super().__init__()
-        self.dense = torch.nn.Linear(width, channels)
-
-    def forward(self, e):
-        return self.dense(e)[:, :, None, None]
-
-
-def marginal_std(t, sigma=25.0):
-    return torch.sqrt((sigma ** (2 * t) - 1) / 2 / math.log(sigma))
-
-
-class UNet(torch.nn.Module):
-    """The small U-Net; skips are concatenated, or added with `residual`."""
-
-    def __init__(self, residual, channels=(32, 64, 128, 256), embed_dim=256, pictures=1, first_groups=4, groups=32):
-        super().__init__()
-        c, nn, up = channels, torch.nn, 1 if residual else 2
-        self.residual = residual
-        self.time_embed = nn.Sequential(GaussianFourierProjection(embed_dim), nn.Linear(embed_dim, embed_dim))
-        self.conv1, self.dense1, self.gnorm1 = nn.Conv2d(pictures, c[0], 3, 1, bias=False), Dense(embed_dim, c[0]), nn.GroupNorm(first_groups, c[0])
-        self.conv2, self.dense2, self.gnorm2 = nn.Conv2d(c[0], c[1], 3, 2, bias=False), Dense(embed_dim, c[1]), nn.GroupNorm(groups, c[1])
-        self.conv3, self.dense3, self.gnorm3 = nn.Conv2d(c[1], c[2], 3, 2, bias=False), Dense(embed_dim, c[2]), nn.GroupNorm(groups, c[2])
-        self.conv4, self.dense4, self.gnorm4 = nn.Conv2d(c[2], c[3], 3, 2, bias=False), Dense(embed_dim, c[3]), nn.GroupNorm(groups, c[3])
-        self.tconv4, self.dense5, self.tgnorm4 = nn.ConvTranspose2d(c[3], c[2], 3, 2, bias=False), Dense(embed_dim, c[2]), nn.GroupNorm(groups, c[2])
-        self.tconv3, self.dense6, self.tgnorm3 = nn.ConvTranspose2d(up * c[2], c[1], 3, 2, bias=False), Dense(embed_dim, c[1]), nn.GroupNorm(groups, c[1])
-        self.tconv2, self.dense7, self.tgnorm2 = nn.ConvTranspose2d(up * c[1], c[0], 3, 2, bias=False), Dense(embed_dim, c[0]), nn.GroupNorm(groups, c[0])
-        self.tconv1 = nn.ConvTranspose2d(up * c[0], pictures, 3, 1)
-
-    def forward(self, x, t):
-        silu = torch.nn.functional.silu
-        e = silu(self.time_embed(t))
-        h1 = silu(self.gnorm1(self.conv1(x) + self.dense1(e)))
-        h2 = silu(self.gnorm2(self.conv2(h1) + self.dense2(e)))
-        h3 = silu(self.gnorm3(self.conv3(h2) + self.dense3(e)))
-        h4 = silu(self.gnorm4(self.conv4(h3) + self.dense4(e)))
-        join = (lambda h, skip: h + skip) if self.residual else (lambda h, skip: torch.cat([h, skip], 1))
-        h = silu(self.tgnorm4(self.tconv4(h4, output_size=h3.shape[2:]) + self.dense5(e)))
-        h = silu(self.tgnorm3(self.tconv3(join(h, h3), output_size=h2.shape[2:]) + self.dense6(e)))
-        h = silu(self.tgnorm2(self.tconv2(join(h, h2), output_size=h1.shape[2:]) + self.dense7(e)))
-        return self.tconv1(join(h, h1)) / marginal_std(t)[:, None, None, None]
-
-
 def models():
     cases = Cases(2)
     for name, residual, (h, w) in [("unet", False, (18, 21)), ("unet_res", True, (20, 17))]:
         config = dict(c0=4, c1=8, c2=8, c3=8, embed=8, pictures=2, first_groups=2, groups=4)
-        model = cases.randomise(UNet(residual, (4, 8, 8, 8), 8, 2, 2, 4))
+        model = cases.randomise(SmallUNet(residual, (4, 8, 8, 8), 8, 2, 2, 4))
         t = single(torch.tensor([0.31, 0.87], dtype=torch.float64))
         cases.add(name, config, model, lambda x, t: model(x, t), fixed=("t",), x=cases.normal(2, 2, h, w), t=t)
     write_safetensors(HERE / "models.safetensors", cases.tensors, cases.metadata)
@@ -222,12 +169,9 @@ def models():
 def state_dicts():
     """Names and shapes of both presets, one a line."""
     for name, residual in [("UNet", False), ("UNet_res", True)]:
-        shapes = {key: list(value.shape) for key, value in UNet(residual).state_dict().items()}
-        reference = SHARED / (name + ".json")
-        if reference.exists():
-            assert shapes == json.loads(reference.read_text())["parameters"], name
-            assert list(shapes) == list(json.loads(reference.read_text())["parameters"]), name
-        lines = ["%s %s" % (key, shape) for key, shape in shapes.items()]
+        model = SmallUNet(residual)
+        check_against_listing(model, SHARED / (name + ".json"))
+        lines = ["%s %s" % (key, list(value.shape)) for key, value in model.state_dict().items()]
         (HERE / (name + ".state_dict.txt")).write_text("\n".join(lines) + "\n")
 
 

@@ -9,6 +9,7 @@
 #include "easy_diffusion/ops/detail/gather_gemm.hpp"
 #include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/weight_gemm.hpp"
+#include "easy_diffusion/ops/detail/winograd.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
@@ -33,20 +34,50 @@ void planned_product(const GatherPlan& plan, std::int64_t taps, std::int64_t cha
   gather_dot(plan, taps, channels, in, turned.data(), columns, epilogue, out);
 }
 
+/// How a 3x3 convolution of stride 1 is computed. It depends on the layer and the size of its pictures, never on the batch.
+enum class UnitMethod { direct, winograd_2, winograd_4 };
+
+inline UnitMethod choose_unit_method(std::int64_t in_c, std::int64_t out_c, std::int64_t out_h, std::int64_t out_w) {
+  const std::int64_t side = std::min(out_h, out_w);
+  if (std::min(in_c, out_c) < 32 || side < 4 || side == 5 || side == 7) return UnitMethod::direct;
+  return side >= 12 ? UnitMethod::winograd_4 : UnitMethod::winograd_2;
+}
+
+/// \return whether it was done by Winograd's algorithm
+template <class T>
+bool winograd_product(const UnitConvolution& g, const T* in, const T* weight, PanelStrides strides, bool flipped,
+                      const Epilogue<T>& epilogue, T* out) {
+  switch (choose_unit_method(g.in_c, g.out_c, g.out_h, g.out_w)) {
+    case UnitMethod::winograd_2: Winograd<2, T>(g).run(in, weight, strides, flipped, epilogue, out); return true;
+    case UnitMethod::winograd_4: Winograd<4, T>(g).run(in, weight, strides, flipped, epilogue, out); return true;
+    case UnitMethod::direct: break;
+  }
+  return false;
+}
+
 /// small = large * weight, then the epilogue over C_small. Writes every element of `small`.
 template <class T>
 void convolve_large_to_small(const ConvolutionGeometry& g, const T* large, const T* weight,
                              const Epilogue<T>& epilogue, T* small) {
-  planned_product(PlanWorkspace::of_thread().make(g, true), g.taps(), g.large_c, g.small_c, large, weight,
-                  {g.large_c * g.small_c, g.small_c, 1}, epilogue, small);
+  const PanelStrides strides{g.large_c * g.small_c, g.small_c, 1};
+  if (g.is_unit() && winograd_product<T>({g.batch, g.large_h, g.large_w, g.large_c, g.small_h, g.small_w, g.small_c, g.padding},
+                                      large, weight, strides, false, epilogue, small))
+    return;
+  planned_product(PlanWorkspace::of_thread().make(g, true), g.taps(), g.large_c, g.small_c, large, weight, strides,
+                  epilogue, small);
 }
 
 /// large = small * transposed weight, then the epilogue over C_large. Writes every element of `large`.
 template <class T>
 void convolve_small_to_large(const ConvolutionGeometry& g, const T* small, const T* weight,
                              const Epilogue<T>& epilogue, T* large) {
-  planned_product(PlanWorkspace::of_thread().make(g, false), g.taps(), g.small_c, g.large_c, small, weight,
-                  {g.large_c * g.small_c, 1, g.small_c}, epilogue, large);
+  const PanelStrides strides{g.large_c * g.small_c, 1, g.small_c};
+  // A convolution with the kernel turned around and padding 2 - padding.
+  if (g.is_unit() && winograd_product<T>({g.batch, g.small_h, g.small_w, g.small_c, g.large_h, g.large_w, g.large_c, 2 - g.padding},
+                                      small, weight, strides, true, epilogue, large))
+    return;
+  planned_product(PlanWorkspace::of_thread().make(g, false), g.taps(), g.small_c, g.large_c, small, weight, strides,
+                  epilogue, large);
 }
 
 /// dweight [KH, KW, C_large, C_small] += sum over small pixels of large (x) small.

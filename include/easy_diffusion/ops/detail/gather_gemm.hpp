@@ -65,6 +65,46 @@ struct ColumnPanels {
   }
 };
 
+/// to[channel * width + column] = from[channel * channel_stride + column * column_stride]
+template <class T>
+inline void turn_matrix(const T* from, std::int64_t channels, std::int64_t columns, PanelStrides strides, T* to,
+                        std::int64_t width) {
+  if (strides.column == 1) {
+    for (std::int64_t c = 0; c < channels; ++c) std::copy_n(from + c * strides.channel, columns, to + c * width);
+    return;
+  }
+  // By squares: whole cache lines of the source are used up, and whole lines of the result are written at a time.
+  constexpr std::int64_t square = 16;
+  T buffer[square][square];
+  for (std::int64_t c = 0; c < channels; c += square) {
+    const std::int64_t height = std::min(square, channels - c);
+    for (std::int64_t j = 0; j < columns; j += square) {
+      const std::int64_t breadth = std::min(square, columns - j);
+      for (std::int64_t y = 0; y < breadth; ++y)
+        for (std::int64_t x = 0; x < height; ++x)
+          buffer[x][y] = from[(c + x) * strides.channel + (j + y) * strides.column];
+      for (std::int64_t x = 0; x < height; ++x) std::copy_n(buffer[x], breadth, to + (c + x) * width + j);
+    }
+  }
+}
+
+/// The same for every tap: `to` is [taps][channels][columns].
+template <class T>
+void turn_matrices(const T* from, std::int64_t taps, std::int64_t channels, std::int64_t columns, PanelStrides strides,
+                   T* to) {
+  constexpr std::int64_t strip = 64;
+  const std::int64_t strips = (channels + strip - 1) / strip;
+  parallel_for(0, taps * strips, std::max<std::int64_t>(1, 16384 / (strip * columns)),
+               [&](std::int64_t first, std::int64_t last) {
+                 for (std::int64_t i = first; i < last; ++i) {
+                   const std::int64_t tap = i / strips;
+                   const std::int64_t c = i % strips * strip;
+                   turn_matrix(from + tap * strides.tap + c * strides.channel, std::min(strip, channels - c), columns,
+                               strides, to + (tap * channels + c) * columns, columns);
+                 }
+               });
+}
+
 /// \param rows of the product; few of them leave B as it is, where its layout allows
 template <class T>
 ColumnPanels<T> make_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
@@ -99,18 +139,7 @@ ColumnPanels<T> make_panels(const T* b, std::int64_t taps, std::int64_t channels
         const std::int64_t valid = std::min(width, columns - column);
         T* to = out + taps * channels * column + tap * channels * width;
         const T* from = b + tap * strides.tap + column * strides.column;
-        if (strides.column == 1) {
-          for (std::int64_t c = 0; c < channels; ++c) std::copy_n(from + c * strides.channel, valid, to + c * width);
-        } else {
-          // Whole cache lines of the source are used up before the next ones.
-          constexpr std::int64_t strip = 16;
-          for (std::int64_t c = 0; c < channels; c += strip) {
-            const std::int64_t stop = std::min(channels, c + strip);
-            for (std::int64_t j = 0; j < valid; ++j)
-              for (std::int64_t k = c; k < stop; ++k)
-                to[k * width + j] = from[k * strides.channel + j * strides.column];
-          }
-        }
+        turn_matrix(from, channels, valid, strides, to, width);
         for (std::int64_t c = 0; c < channels && valid < width; ++c)
           std::fill(to + c * width + valid, to + (c + 1) * width, T(0));
         column += width;
@@ -208,6 +237,30 @@ inline void gather_panel(std::int64_t count, TileRows<T> tile, std::int64_t chan
                                             valid, epilogue);
 }
 
+/// The columns [column, end) of at most `block_rows` rows; `column` begins a panel.
+template <class T>
+inline void gather_columns(const TileRows<T>& tile, std::int64_t count, const ColumnPanels<T>& b, std::int64_t column,
+                           std::int64_t end, const Epilogue<T>& epilogue) {
+  while (column < end) {
+    const int vectors = panel_vectors<T>(column, b.columns);
+    const std::int64_t valid = std::min(vectors * Pack<T>::lanes, b.columns - column);
+    const auto panel = b.panel(column, vectors);
+    const auto run = [&]<int width>(std::integral_constant<int, width>) {
+      if (b.channels == 1)
+        gather_panel<width, true>(count, tile, b.channels, panel, column, valid, epilogue);
+      else
+        gather_panel<width, false>(count, tile, b.channels, panel, column, valid, epilogue);
+    };
+    if (vectors == 1)
+      run(std::integral_constant<int, 1>());
+    else if (vectors == 2)
+      run(std::integral_constant<int, 2>());
+    else
+      run(std::integral_constant<int, tile_vectors>());
+    column += vectors * Pack<T>::lanes;
+  }
+}
+
 /// Work of the plan in blocks of at most `size` rows of one class.
 class RowBlocks {
  public:
@@ -257,32 +310,13 @@ void gather_gemm(const GatherPlan& plan, const T* in, const ColumnPanels<T>& b, 
   const std::int64_t strip_columns = strips == 1 ? b.columns : wide;
   const std::int64_t work = block_rows * std::max<std::int64_t>(1, b.taps * b.channels * strip_columns);
   const std::int64_t grain = std::max<std::int64_t>(1, 400'000 / work);
-  const bool single = b.channels == 1;
   parallel_for(0, blocks.count() * strips, grain, [&](std::int64_t first, std::int64_t last) {
     GatherPlan::Pixel rows[block_rows];
     for (std::int64_t item = first; item < last; ++item) {
       const auto [found, count] = blocks.locate(item % blocks.count(), rows);
       const TileRows<T> tile{in, out, rows, plan.taps.data() + found->first_tap, found->taps};
-      std::int64_t column = item / blocks.count() * strip_columns;
-      const std::int64_t end = std::min(b.columns, column + strip_columns);
-      while (column < end) {
-        const int vectors = panel_vectors<T>(column, b.columns);
-        const std::int64_t valid = std::min(vectors * Pack<T>::lanes, b.columns - column);
-        const auto panel = b.panel(column, vectors);
-        const auto run = [&]<int width>(std::integral_constant<int, width>) {
-          if (single)
-            gather_panel<width, true>(count, tile, b.channels, panel, column, valid, epilogue);
-          else
-            gather_panel<width, false>(count, tile, b.channels, panel, column, valid, epilogue);
-        };
-        if (vectors == 1)
-          run(std::integral_constant<int, 1>());
-        else if (vectors == 2)
-          run(std::integral_constant<int, 2>());
-        else
-          run(std::integral_constant<int, tile_vectors>());
-        column += vectors * Pack<T>::lanes;
-      }
+      const std::int64_t column = item / blocks.count() * strip_columns;
+      gather_columns(tile, count, b, column, std::min(b.columns, column + strip_columns), epilogue);
     }
   });
 }

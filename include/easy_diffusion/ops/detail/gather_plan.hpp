@@ -16,6 +16,8 @@ struct ConvolutionGeometry {
   std::int64_t batch, large_h, large_w, large_c, small_h, small_w, small_c, kernel_h, kernel_w, stride, padding;
 
   [[nodiscard]] std::int64_t taps() const { return kernel_h * kernel_w; }
+  /// 3x3, stride 1, and no more padding than the kernel can meet
+  [[nodiscard]] bool is_unit() const { return kernel_h == 3 && kernel_w == 3 && stride == 1 && padding <= 2; }
 };
 
 /// Offsets are in elements. The input vector that a pixel meets at a tap begins at

@@ -26,6 +26,7 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
 template <class T>
 struct Pack {
+  using value_type = T;
   using Batch = xsimd::batch<T>;
   static constexpr std::int64_t lanes = static_cast<std::int64_t>(Batch::size);
   Batch v;
@@ -51,6 +52,7 @@ struct Pack {
 
 template <class T>
 struct Pack {
+  using value_type = T;
   static constexpr std::int64_t lanes = 1;
   T v;
 
