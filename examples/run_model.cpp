@@ -115,7 +115,10 @@ void expect_names(const ed::io::SafetensorsFile& file, bool time, bool grad) {
   if (time && !file.contains("t")) add("t is missing");
   if (grad && !file.contains("grad_output")) add("grad_output is missing, which --grad needs");
   for (const std::string& name : file.names())
-    if (name != "x" && name != "t" && name != "y" && name != "grad_output") add("'" + name + "' is not known");
+    if (name != "x" && name != "t" && name != "y" && name != "grad_output")
+      add("'" + name + "' is not known");
+    else if (!time && (name == "t" || name == "y"))
+      add(name + ": an autoencoder is told neither a time nor a condition");
   if (!problems.empty()) throw ed::FormatError(file.path() + problems + " (expected x, t, y, grad_output)");
 }
 
@@ -177,7 +180,7 @@ void describe(const Options& options, const nlohmann::json& settings) {
 
   ex::Table table({"layer", "kind", "input", "output", "parameters", "FLOPs"}, 4);
   for (const auto& row : description.layers)
-    table.add({row.name, row.kind.empty() ? "never used" : row.kind, row.kind.empty() ? "" : row.in.to_string(),
+    table.add({row.name, row.kind.empty() ? "(not used)" : row.kind, row.kind.empty() ? "" : row.in.to_string(),
                row.kind.empty() ? "" : row.out.to_string(), std::to_string(row.parameters),
                row.operations > 0 ? in_millions(row.operations) : ""});
   table.print();

@@ -23,10 +23,10 @@
 
 namespace easy_diffusion::zoo {
 
-/// A layer with parameters.
+/// A layer with parameters, or an attention between its projections.
 struct LayerRow {
   std::string name;             ///< what its parameters' names begin with
-  std::string kind;             ///< "convolution" and the like; empty where no pass uses it
+  std::string kind;             ///< "convolution" and the like; empty where the pass does not use it
   std::int64_t parameters = 0;  ///< numbers in its weight, bias and buffers
   Shape in, out;                ///< of its first call
   double operations = 0;        ///< multiplications and additions of its matrix products, over all calls
@@ -98,17 +98,25 @@ inline std::string layer_of(const std::string& name) {
     const nn::Trace trace;
     result.output = model.forward(x, t, condition).shape();
     result.inference_bytes = allocator_stats().bytes_peak - held;
+    std::map<std::string, LayerRow> attention;  // behind the layer that makes its queries
     for (const nn::TracedCall& call : trace.calls()) {
       result.operations += call.operations;
       const auto found = owner.find(call.weight);
       if (found == owner.end()) continue;
-      LayerRow& row = result.layers[place[found->second]];
-      row.operations += call.operations;
-      if (!row.kind.empty()) continue;
-      row.kind = call.kind;
-      row.in = call.in;
-      row.out = call.out;
+      LayerRow* row = &result.layers[place[found->second]];
+      if (call.kind.ends_with("attention")) {
+        row = &attention[row->name];
+        row->name = detail::layer_of(found->second);
+      }
+      row->operations += call.operations;
+      if (!row->kind.empty()) continue;
+      row->kind = call.kind;
+      row->in = call.in;
+      row->out = call.out;
     }
+    for (std::size_t i = 0; i < result.layers.size(); ++i)
+      if (const auto behind = attention.extract(result.layers[i].name); !behind.empty())
+        result.layers.insert(result.layers.begin() + static_cast<std::ptrdiff_t>(i) + 1, behind.mapped());
   }
   result.kept_bytes = detail::kept_for_backward(model, x, t, condition);
   if (set_checkpoints(config, true))
