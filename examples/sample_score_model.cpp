@@ -136,8 +136,8 @@ void program(ex::CommandLine& line) {
   const std::vector<std::int64_t> classes =
       conditional ? ex::read_classes("--classes", class_list.empty() ? "all" : class_list, condition.inputs)
                   : std::vector<std::int64_t>();
-  const auto rows = static_cast<std::int64_t>(classes.size());
-  if (conditional && !line.given("--samples")) samples = rows * (line.smoke ? 1 : 8);
+  const auto class_count = static_cast<std::int64_t>(classes.size());
+  if (conditional && !line.given("--samples")) samples = class_count * (line.smoke ? 1 : 8);
 
   const std::string architecture = settings["architecture"];
   std::printf("%s after %lld training steps: %lld pictures, %lld steps, %d threads\n", architecture.c_str(),
@@ -155,9 +155,9 @@ void program(ex::CommandLine& line) {
   const ed::Shape all{samples, size, size, ed::zoo::picture_channels(*network)};
   ed::Tensor<float> pictures = ed::Tensor<float>::uninitialized(all);
   // The animation shows what fits into an 8 x 8 grid, or eight pictures of each class.
-  const std::int64_t shown = std::min<std::int64_t>(samples, conditional ? 8 * rows : 64);
+  const std::int64_t shown = std::min<std::int64_t>(samples, conditional ? 8 * class_count : 64);
   const auto class_of = [&](std::int64_t sample) {
-    return classes[static_cast<std::size_t>((first + sample) % rows)];
+    return classes[static_cast<std::size_t>((first + sample) % class_count)];
   };
   std::vector<ed::Tensor<float>> film;
   if (frames > 0)
@@ -208,15 +208,14 @@ void program(ex::CommandLine& line) {
     for (std::int64_t i = 0; i < samples; ++i) labels[i] = class_of(i);
     ed::io::write_npy(line.out / "labels.npy", labels);
   }
-  const auto grid_of = [&](const ed::Tensor<float>& batch, std::int64_t scale) {
+  const auto grid_of = [&](const ed::Tensor<float>& part, std::int64_t scale) {
+    if (!conditional) {
+      const auto side = static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(part.extent(0)))));
+      return ed::io::make_grid(part, {.columns = side, .padding = 2, .scale = scale});
+    }
     // A run that begins amid the classes keeps its rows: the first row is that of the first picture.
-    if (!conditional)
-      return ed::io::make_grid(batch, {.columns = static_cast<std::int64_t>(
-                                           std::ceil(std::sqrt(static_cast<double>(batch.extent(0))))),
-                                       .padding = 2,
-                                       .scale = scale});
-    const auto ordered = one_row_a_class(batch, rows);
-    return ed::io::make_grid(ordered, {.columns = ordered.extent(0) / rows, .padding = 2, .scale = scale});
+    const auto ordered = one_row_a_class(part, class_count);
+    return ed::io::make_grid(ordered, {.columns = ordered.extent(0) / class_count, .padding = 2, .scale = scale});
   };
   ed::io::save_png(line.out / "samples.png", grid_of(pictures, samples <= 256 ? 2 : 1));
   if (!film.empty()) {
