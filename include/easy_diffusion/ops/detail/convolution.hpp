@@ -3,6 +3,7 @@
 /// relates a large grid of pixels to a small one (see `ConvolutionGeometry`). The weight is [KH, KW, C_large, C_small].
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "easy_diffusion/core/tensor.hpp"
@@ -10,6 +11,7 @@
 #include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/weight_gemm.hpp"
 #include "easy_diffusion/ops/detail/winograd.hpp"
+#include "easy_diffusion/ops/detail/winograd_strided.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
@@ -55,6 +57,31 @@ bool winograd_product(const UnitConvolution& g, const T* in, const T* weight, Pa
   return false;
 }
 
+/// Tile of a 3x3 convolution of stride 2 in minimal filtering: 2, 4 or 5, or 0 for the direct product. It depends on the
+/// layer and the size of its pictures, never on the batch.
+inline int choose_strided_tile(const ConvolutionGeometry& g) {
+  if (g.kernel_h != 3 || g.kernel_w != 3 || g.stride != 2 || std::min(g.large_c, g.small_c) < 32) return 0;
+  const auto products = [&](std::int64_t n) {
+    return ((g.small_h + n - 1) / n) * ((g.small_w + n - 1) / n) * (2 * n + 1) * (2 * n + 1);
+  };
+  const std::int64_t direct = 9 * g.small_h * g.small_w;
+  if (std::max(g.small_h, g.small_w) <= 2) return 4 * products(2) < 3 * direct ? 2 : 0;
+  if (std::min(g.small_h, g.small_w) < 5) return 0;
+  const int n = products(5) < products(4) ? 5 : 4;
+  return 5 * products(n) < 3 * direct ? n : 0;
+}
+
+/// f(StridedWinograd<n, T>) for the tile chosen. \return false where the direct product is better
+template <class T, class F>
+bool strided_product(const ConvolutionGeometry& g, F&& f) {
+  switch (choose_strided_tile(g)) {
+    case 2: f(StridedWinograd<2, T>(g)); return true;
+    case 4: f(StridedWinograd<4, T>(g)); return true;
+    case 5: f(StridedWinograd<5, T>(g)); return true;
+    default: return false;
+  }
+}
+
 /// small = large * weight, then the epilogue over C_small. Writes every element of `small`.
 template <class T>
 void convolve_large_to_small(const ConvolutionGeometry& g, const T* large, const T* weight,
@@ -63,6 +90,7 @@ void convolve_large_to_small(const ConvolutionGeometry& g, const T* large, const
   if (g.is_unit() && winograd_product<T>({g.batch, g.large_h, g.large_w, g.large_c, g.small_h, g.small_w, g.small_c, g.padding},
                                       large, weight, strides, false, epilogue, small))
     return;
+  if (strided_product<T>(g, [&](auto&& product) { product.large_to_small(large, weight, epilogue, small); })) return;
   planned_product(PlanWorkspace::of_thread().make(g, true), g.taps(), g.large_c, g.small_c, large, weight, strides,
                   epilogue, small);
 }
@@ -76,6 +104,7 @@ void convolve_small_to_large(const ConvolutionGeometry& g, const T* small, const
   if (g.is_unit() && winograd_product<T>({g.batch, g.small_h, g.small_w, g.small_c, g.large_h, g.large_w, g.large_c, 2 - g.padding},
                                       small, weight, strides, true, epilogue, large))
     return;
+  if (strided_product<T>(g, [&](auto&& product) { product.small_to_large(small, weight, epilogue, large); })) return;
   planned_product(PlanWorkspace::of_thread().make(g, false), g.taps(), g.small_c, g.large_c, small, weight, strides,
                   epilogue, large);
 }

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 // g++ 12 takes the "undefined" operand inside its own AVX-512 intrinsics for a mistake of ours.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -95,6 +97,14 @@ inline constexpr int vector_registers = 32;
 inline constexpr int vector_registers = 16;
 #endif
 
+/// f(0), f(1), ..., f(n - 1), each with its number as a constant: arrays of vectors that only such loops index stay in
+/// registers.
+template <int n, class F>
+inline void unrolled(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) { (f(std::integral_constant<int, i>()), ...); }
+  (std::make_integer_sequence<int, n>());
+}
+
 /// Loads `count` < lanes elements, zero in the rest.
 template <class T>
 inline Pack<T> load_partial(const T* p, std::int64_t count) {
@@ -108,6 +118,31 @@ inline void store_partial(Pack<T> x, T* p, std::int64_t count) {
   T buffer[Pack<T>::lanes];
   x.store(buffer);
   for (std::int64_t i = 0; i < count; ++i) p[i] = buffer[i];
+}
+
+/// Loads and stores of one vector, of which the last of a row may fill a part only.
+template <class T, bool whole>
+struct VectorAccess {
+  std::int64_t count;
+  [[nodiscard]] Pack<T> load(const T* p) const {
+    if constexpr (whole) return Pack<T>::load(p);
+    return load_partial(p, count);
+  }
+  void store(Pack<T> x, T* p) const {
+    if constexpr (whole)
+      x.store(p);
+    else
+      store_partial(x, p, count);
+  }
+};
+
+/// f(first, access) for the vectors of a row of n elements.
+template <class T, class F>
+inline void for_vectors(std::int64_t n, F&& f) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) f(i, VectorAccess<T, true>{lanes});
+  if (i < n) f(i, VectorAccess<T, false>{n - i});
 }
 
 /// out[i] = f(in[i]...), the tail through the same vector code: an element's bits do not depend on its place.

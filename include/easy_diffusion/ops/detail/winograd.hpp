@@ -98,6 +98,13 @@ struct UnitConvolution {
   std::int64_t batch, in_h, in_w, in_c, out_h, out_w, out_c, padding;
 };
 
+/// A stride of at least `elements` that is an odd number of cache lines: streams so far apart do not compete for the same
+/// places of a cache.
+inline std::int64_t spread(std::int64_t elements) {
+  constexpr std::int64_t line = 16;
+  return ((elements + line - 1) / line | 1) * line;
+}
+
 template <int m, class T>
 class Winograd {
  public:
@@ -117,13 +124,15 @@ class Winograd {
     const std::int64_t fit = std::max<std::int64_t>(block_rows, room / bytes / block_rows * block_rows);
     const std::int64_t rounds = (all + fit - 1) / fit;
     const std::int64_t tiles = std::min(all, ((all + rounds - 1) / rounds + block_rows - 1) / block_rows * block_rows);
-    v_.resize(Shape{points, tiles, g_.in_c});
-    q_.resize(Shape{points, tiles, g_.out_c});
+    v_stride_ = spread(tiles * g_.in_c);
+    q_stride_ = spread(tiles * g_.out_c);
+    v_.resize(Shape{points, v_stride_});
+    q_.resize(Shape{points, q_stride_});
     for (std::int64_t first = 0; first < all; first += tiles) {
       const std::int64_t count = std::min(tiles, all - first);
-      transform_input(in, first, count, tiles);
-      multiply(count, tiles);
-      transform_output(first, count, tiles, epilogue, out);
+      transform_input(in, first, count);
+      multiply(count);
+      transform_output(first, count, epilogue, out);
     }
   }
 
@@ -180,7 +189,7 @@ class Winograd {
     return {number / (tiles_h_ * tiles_w_), in_picture / tiles_w_ * m, in_picture % tiles_w_ * m};
   }
 
-  void transform_input(const T* in, std::int64_t first_tile, std::int64_t count, std::int64_t tiles) {
+  void transform_input(const T* in, std::int64_t first_tile, std::int64_t count) {
     parallel_for(0, count, std::max<std::int64_t>(1, 512 / g_.in_c), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t k = first; k < last; ++k) {
         const TileAt at = tile(first_tile + k);
@@ -188,38 +197,38 @@ class Winograd {
         const std::int64_t left = at.x - g_.padding;
         const T* const corner = in + ((at.sample * g_.in_h + top) * g_.in_w + left) * g_.in_c;
         const bool inside = top >= 0 && left >= 0 && top + side <= g_.in_h && left + side <= g_.in_w;
-        for (std::int64_t c = 0; c < g_.in_c; c += lanes) {
-          const std::int64_t valid = g_.in_c - c;
+        for_vectors<T>(g_.in_c, [&](std::int64_t c, auto vector) {
           P columns[side][side];  // [point of the column][column]
           for (int j = 0; j < side; ++j) {
             P d[side];
-            for (int i = 0; i < side; ++i) {
-              const bool there = inside || (top + i >= 0 && top + i < g_.in_h && left + j >= 0 && left + j < g_.in_w);
-              const T* from = corner + (i * g_.in_w + j) * g_.in_c + c;
-              d[i] = !there ? P(T(0)) : valid >= lanes ? P::load(from) : load_partial(from, valid);
+            if (inside) {
+              unrolled<side>([&](auto i) { d[i] = vector.load(corner + (i * g_.in_w + j) * g_.in_c + c); });
+            } else {
+              for (int i = 0; i < side; ++i) {
+                const bool there = top + i >= 0 && top + i < g_.in_h && left + j >= 0 && left + j < g_.in_w;
+                d[i] = there ? vector.load(corner + (i * g_.in_w + j) * g_.in_c + c) : P(T(0));
+              }
             }
             P v[side];
             Minimal<m>::input(d, v);
-            for (int i = 0; i < side; ++i) columns[i][j] = v[i];
+            unrolled<side>([&](auto i) { columns[i][j] = v[i]; });
           }
           T* to = v_.data() + k * g_.in_c + c;
           for (int i = 0; i < side; ++i) {
             P v[side];
             Minimal<m>::input(columns[i], v);
-            for (int j = 0; j < side; ++j, to += tiles * g_.in_c) {
-              if (valid >= lanes)
-                v[j].store(to);
-              else
-                store_partial(v[j], to, valid);
-            }
+            unrolled<side>([&](auto j) {
+              vector.store(v[j], to);
+              to += v_stride_;
+            });
           }
-        }
+        });
       }
     });
   }
 
   /// q[point] = v[point] u[point]
-  void multiply(std::int64_t count, std::int64_t tiles) {
+  void multiply(std::int64_t count) {
     constexpr std::int64_t wide = tile_vectors * lanes;
     const std::int64_t panels = (g_.out_c + wide - 1) / wide;
     parallel_for(0, points * panels, 1, [&](std::int64_t first, std::int64_t last) {
@@ -227,8 +236,8 @@ class Winograd {
       GatherPlan::Pixel rows[block_rows];
       for (std::int64_t item = first; item < last; ++item) {
         const std::int64_t point = item / panels;
-        const T* const v = v_.data() + point * tiles * g_.in_c;
-        T* const q = q_.data() + point * tiles * g_.out_c;
+        const T* const v = v_.data() + point * v_stride_;
+        T* const q = q_.data() + point * q_stride_;
         ColumnPanels<T> u;
         u.taps = 1;
         u.channels = g_.in_c;
@@ -246,51 +255,48 @@ class Winograd {
     });
   }
 
-  void transform_output(std::int64_t first_tile, std::int64_t count, std::int64_t tiles, const Epilogue<T>& epilogue,
-                        T* out) {
+  void transform_output(std::int64_t first_tile, std::int64_t count, const Epilogue<T>& epilogue, T* out) {
     parallel_for(0, count, std::max<std::int64_t>(1, 512 / g_.out_c), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t k = first; k < last; ++k) {
         const TileAt at = tile(first_tile + k);
         const std::int64_t corner = ((at.sample * g_.out_h + at.y) * g_.out_w + at.x) * g_.out_c;
         const std::int64_t rows = std::min<std::int64_t>(m, g_.out_h - at.y);
         const std::int64_t columns = std::min<std::int64_t>(m, g_.out_w - at.x);
-        for (std::int64_t c = 0; c < g_.out_c; c += lanes) {
-          const std::int64_t valid = g_.out_c - c;
+        for_vectors<T>(g_.out_c, [&](std::int64_t c, auto vector) {
           const T* from = q_.data() + k * g_.out_c + c;
-          const auto load = [valid](const T* p) { return valid >= lanes ? P::load(p) : load_partial(p, valid); };
-          P half[side][m];  // [row of points][column of results]
+          P half[m][side];  // [column of results][row of points]
           for (int i = 0; i < side; ++i) {
-            P q[side];
-            for (int j = 0; j < side; ++j, from += tiles * g_.out_c) q[j] = load(from);
-            Minimal<m>::template output<T>(q, half[i]);
+            P q[side], r[m];
+            unrolled<side>([&](auto j) {
+              q[j] = vector.load(from);
+              from += q_stride_;
+            });
+            Minimal<m>::template output<T>(q, r);
+            unrolled<m>([&](auto j) { half[j][i] = r[j]; });
           }
-          const P bias = epilogue.bias != nullptr ? load(epilogue.bias + c) : P(T(0));
+          const P bias = epilogue.bias != nullptr ? vector.load(epilogue.bias + c) : P(T(0));
           for (int j = 0; j < columns; ++j) {
-            P q[side];
-            for (int i = 0; i < side; ++i) q[i] = half[i][j];
             P y[m];
-            Minimal<m>::template output<T>(q, y);
+            Minimal<m>::template output<T>(half[j], y);
             for (int i = 0; i < rows; ++i) {
               const std::int64_t to = corner + (i * g_.out_w + j) * g_.out_c + c;
               P value = y[i] + bias;
-              if (epilogue.residual != nullptr) value = value + load(epilogue.residual + to);
-              if (epilogue.accumulate) value = value + load(out + to);
-              if (valid >= lanes)
-                value.store(out + to);
-              else
-                store_partial(value, out + to, valid);
+              if (epilogue.residual != nullptr) value = value + vector.load(epilogue.residual + to);
+              if (epilogue.accumulate) value = value + vector.load(out + to);
+              vector.store(value, out + to);
             }
           }
-        }
+        });
       }
     });
   }
 
   UnitConvolution g_;
   std::int64_t tiles_h_, tiles_w_, padded_;
+  std::int64_t v_stride_ = 0, q_stride_ = 0;  ///< from a point to the next
   Tensor<T> u_;  ///< transformed weights, [point][panel][in_c][columns of the panel]
-  Tensor<T> v_;  ///< transformed inputs, [point][tile][in_c]
-  Tensor<T> q_;  ///< products, [point][tile][out_c]
+  Tensor<T> v_;  ///< transformed inputs, [point][tile][in_c], v_stride_ a point
+  Tensor<T> q_;  ///< products, [point][tile][out_c], q_stride_ a point
 };
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail
