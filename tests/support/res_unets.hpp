@@ -18,23 +18,17 @@ nn::ResUNetConfig res_unet_config(const GoldenCase<T>& c) {
   const auto get = [&](const std::string& key, std::int64_t otherwise) {
     return c.has_setting(key) ? c[key] : otherwise;
   };
-  const auto list = [&](const std::string& letter) {
-    std::vector<std::int64_t> values;
-    for (std::size_t i = 0; c.has_setting(letter + std::to_string(i)); ++i)
-      values.push_back(c[letter + std::to_string(i)]);
-    return values;
-  };
   nn::ResUNetConfig config;
   config.picture_channels = c["pictures"];
   config.model_channels = c["model_channels"];
-  config.channels = list("c");
+  config.channels = c.list("c");
   config.blocks = c["blocks"];
   config.block = get("two", 0) != 0 ? nn::BlockKind::two_convolutions : nn::BlockKind::one_convolution;
   config.embed_dim = c["embed"];
   config.time = get("fourier", 0) != 0 ? nn::TimeFeatures::fourier : nn::TimeFeatures::sinusoidal;
   config.groups = c["groups"];
   config.heads = get("heads", 1);
-  if (c.has_setting("a0")) config.attention_resolutions = list("a");
+  if (c.has_setting("a0")) config.attention_resolutions = c.list("a");
   config.condition = {static_cast<nn::ConditionKind>(c["condition"]), get("inputs", 0), get("width", 0)};
   config.halve_last = get("halve_last", 1) != 0;
   config.resample_blocks = get("resample_blocks", 0) != 0;

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/error.hpp"
@@ -103,7 +102,7 @@ class BatchNorm2d {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     v(prefix + "weight", self.weight, Entry{Kind::parameter, Layout::plain, Initial::constant(1)});
     v(prefix + "bias", self.bias, Entry{Kind::parameter, Layout::plain, Initial::constant(0)});
     v(prefix + "running_mean", self.running_mean, Entry{Kind::buffer, Layout::plain, Initial::constant(0)});

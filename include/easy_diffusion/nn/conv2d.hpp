@@ -57,7 +57,7 @@ class Conv2d {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     const Shape& s = self.weight.value.shape();
     const Initial initial = Initial::fan_in(s[0] * s[1] * s[2]);
     v(prefix + "weight", self.weight, Entry{Kind::parameter, Layout::convolution, initial});

@@ -79,7 +79,7 @@ class ConvTranspose2d {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     const Shape& s = self.weight.value.shape();
     // PyTorch takes axis 1 of [in, out, KH, KW] for the inputs.
     const Initial initial = Initial::fan_in(s[0] * s[1] * s[2]);

@@ -49,7 +49,7 @@ class FourierEmbedding {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     v(prefix + "W", self.frequencies, Entry{Kind::frozen, Layout::plain, Initial::normal(self.scale_)});
   }
 

@@ -75,7 +75,7 @@ class GroupNormSiLU {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     GroupNorm<T>::visit(self, v, prefix);
   }
 

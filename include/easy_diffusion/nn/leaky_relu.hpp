@@ -2,9 +2,8 @@
 /// Leaky ReLU layer.
 #pragma once
 
-#include <string>
-
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/relu.hpp"
 
 namespace easy_diffusion::nn {
@@ -37,7 +36,7 @@ class LeakyReLU {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 
  private:
   double slope_;

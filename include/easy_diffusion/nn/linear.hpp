@@ -48,7 +48,7 @@ class Linear {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     const Initial initial = Initial::fan_in(self.weight.value.extent(0));
     v(prefix + "weight", self.weight, Entry{Kind::parameter, Layout::linear, initial});
     if (!self.bias.value.empty()) v(prefix + "bias", self.bias, Entry{Kind::parameter, Layout::plain, initial});

@@ -2,9 +2,8 @@
 /// ReLU layer.
 #pragma once
 
-#include <string>
-
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/relu.hpp"
 
 namespace easy_diffusion::nn {
@@ -35,7 +34,7 @@ class ReLU {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 };
 
 }  // namespace easy_diffusion::nn

@@ -12,6 +12,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/leaky_relu.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/pooling.hpp"
 #include "easy_diffusion/nn/relu.hpp"
 #include "easy_diffusion/nn/resample.hpp"
@@ -94,7 +95,7 @@ class PSPModule {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     for (std::size_t i = 0; i < self.branches_.size(); ++i)
       Conv2d<T>::visit(self.branches_[i].conv, v, prefix + "modlist." + std::to_string(i) + ".1.");
     Conv2d<T>::visit(self.out_, v, prefix + "out.");

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
@@ -13,6 +12,7 @@
 #include "easy_diffusion/nn/blocks/spatial_transformer.hpp"
 #include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/linear.hpp"
+#include "easy_diffusion/nn/name.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -67,15 +67,15 @@ class UNetLevel {
 
   /// The stage by its three names (`conv1.`, `dense1.`, `gnorm1.`), and the transformer.
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& convolution, const std::string& dense,
-                    const std::string& norm, const std::string& attention) {
+  static void visit(Self& self, V&& v, const Name& convolution, const Name& dense,
+                    const Name& norm, const Name& attention) {
     Convolution::visit(self.stage.conv, v, convolution);
     Linear<T>::visit(self.stage.dense, v, dense + "dense.");
     GroupNormSiLU<T>::visit(self.stage.norm, v, norm);
     if (self.transformer) SpatialTransformer<T>::visit(*self.transformer, v, attention);
   }
   template <class Self, class V>
-  static void visit_pyramid(Self& self, V&& v, const std::string& prefix) {
+  static void visit_pyramid(Self& self, V&& v, const Name& prefix) {
     if (self.pyramid) PSPModule<T>::visit(*self.pyramid, v, prefix);
   }
 

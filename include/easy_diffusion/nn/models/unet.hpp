@@ -12,6 +12,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/core/tensor_list.hpp"
 #include "easy_diffusion/nn/accumulate.hpp"
 #include "easy_diffusion/nn/blocks/unet_level.hpp"
 #include "easy_diffusion/nn/concat.hpp"
@@ -22,9 +23,11 @@
 #include "easy_diffusion/nn/fourier_embedding.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/models/unet_config.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/silu.hpp"
 #include "easy_diffusion/ops/add.hpp"
+#include "easy_diffusion/ops/scale_samples.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -108,7 +111,7 @@ class UNet {
     const Tensor<T> embedding = embed(t, ctx);
     const Tensor<T> tokens = condition_.forward(condition, x.extent(0), ctx ? &ctx->condition : nullptr);
 
-    std::vector<Tensor<T>> seen;  // what each level of the way down made
+    TensorList<T> seen;  // what each level of the way down made
     for (std::size_t i = 0; i < down_.size(); ++i)
       seen.push_back(down_[i].forward(i == 0 ? x : seen.back(), embedding, tokens, ctx ? &ctx->down[i] : nullptr));
 
@@ -127,7 +130,7 @@ class UNet {
       Tensor<T> scale = Tensor<T>::uninitialized(t.shape());
       for (std::int64_t n = 0; n < t.size(); ++n)
         scale[n] = static_cast<T>(1.0 / config_.marginal_std(static_cast<double>(t[n])));
-      scale_samples(h, scale);
+      ops::scale_samples(std::as_const(h).view(), scale, h);
       if (ctx != nullptr) ctx->scale = std::move(scale);
     }
     return h;
@@ -144,8 +147,11 @@ class UNet {
   /// \throw ShapeError unless dy has the shape of the result
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx, Tensor<T>* dcondition = nullptr) {
     expect_shape("UNet output gradient", ctx.output, dy.shape());
-    Tensor<T> scaled = dy;
-    if (config_.marginal_std) scale_samples(scaled, ctx.scale);
+    Tensor<T> scaled = dy.shared();
+    if (config_.marginal_std) {
+      scaled = Tensor<T>::uninitialized(dy.shape());
+      ops::scale_samples(dy.view(), ctx.scale, scaled);
+    }
     Tensor<T> dh = config_.padded ? padded_out_.backward(scaled, ctx.padded_out) : out_.backward(scaled, ctx.out);
 
     Tensor<T> dembedding;
@@ -156,7 +162,7 @@ class UNet {
       accumulate(dtokens, std::move(gradients.dtokens));
       dh = std::move(gradients.dx);
     };
-    std::vector<Tensor<T>> dskip(down_.size());
+    TensorList<T> dskip(down_.size());
     for (std::size_t i = up_.size(); i-- > 0;) {
       auto [straight, skipped] = unmerge(std::move(dh), ctx.concat[i]);
       dskip[up_.size() - 1 - i] = std::move(skipped);
@@ -174,7 +180,7 @@ class UNet {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     FourierEmbedding<T>::visit(self.fourier_, v, prefix + "time_embed.0.");
     Linear<T>::visit(self.time_, v, prefix + "time_embed.1.");
     const std::size_t levels = self.down_.size();
@@ -260,12 +266,6 @@ class UNet {
     }
     Tensor<T> both = dh.shared();  // neither is written before both are read
     return {std::move(dh), std::move(both)};
-  }
-
-  static void scale_samples(Tensor<T>& x, const Tensor<T>& scale) {
-    const std::int64_t elements = x.extent(1) * x.extent(2) * x.extent(3);
-    for (std::int64_t n = 0; n < x.extent(0); ++n)
-      for (std::int64_t i = n * elements; i < (n + 1) * elements; ++i) x[i] *= scale[n];
   }
 
   UNetConfig config_;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -163,5 +164,46 @@ inline T sum_lanes(Pack<T> x) {
     for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
   return buffer[0];
 }
+
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+template <class T>
+using Vector [[gnu::vector_size(static_cast<std::size_t>(Pack<T>::lanes) * sizeof(T))]] = T;
+
+/// The low (0) or high (1) halves of a and b, element by element in turn.
+template <class T, int half, int... i>
+inline Vector<T> zip(Vector<T> a, Vector<T> b, std::integer_sequence<int, i...>) {
+  constexpr int lanes = Pack<T>::lanes;
+  return __builtin_shufflevector(a, b, ((i % 2) * lanes + i / 2 + half * lanes / 2)...);
+}
+
+/// to[j][i] = from[i][j], both of lanes x lanes elements, row i at `i * stride`.
+template <class T>
+inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
+  constexpr int lanes = Pack<T>::lanes;
+  if constexpr (lanes == 1) {
+    *to = *from;
+  } else {
+    constexpr std::make_integer_sequence<int, lanes> all;
+    Vector<T> rows[lanes];
+    for (int i = 0; i < lanes; ++i) std::memcpy(&rows[i], from + i * from_stride, sizeof rows[i]);
+    // Dealing the rows out like cards, log2(lanes) times.
+    for (int round = 1; round < lanes; round *= 2) {
+      Vector<T> dealt[lanes];
+      for (int i = 0; i < lanes / 2; ++i) {
+        dealt[2 * i] = zip<T, 0>(rows[i], rows[i + lanes / 2], all);
+        dealt[2 * i + 1] = zip<T, 1>(rows[i], rows[i + lanes / 2], all);
+      }
+      for (int i = 0; i < lanes; ++i) rows[i] = dealt[i];
+    }
+    for (int i = 0; i < lanes; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof rows[i]);
+  }
+}
+#else
+template <class T>
+inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
+  for (std::int64_t i = 0; i < Pack<T>::lanes; ++i)
+    for (std::int64_t j = 0; j < Pack<T>::lanes; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+}
+#endif
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail
