@@ -40,6 +40,7 @@ inline constexpr std::uint32_t training_time = 5;   ///< diffusion times of a tr
 inline constexpr std::uint32_t training_noise = 6;  ///< noise of a training batch
 inline constexpr std::uint32_t dropout = 7;         ///< dropout masks
 inline constexpr std::uint32_t augmentation = 8;    ///< flips, crops, dequantisation
+inline constexpr std::uint32_t condition_dropout = 9;  ///< which samples of a training batch are told no condition
 inline constexpr std::uint32_t user = 1U << 16;     ///< first number that is never used here
 }  // namespace streams
 
