@@ -18,7 +18,7 @@ struct ErrorAt {
 
 struct Fit {
   double slope = 0, r2 = 0;
-  bool precise = true;  ///< Monte-Carlo error below a tenth of the smallest error
+  bool precise = true;  ///< Monte-Carlo error below a tenth of the error, at every step size
 
   [[nodiscard]] bool shows(double order) const {
     return precise && r2 >= 0.99 && std::abs(slope - order) <= 0.15;  // false for NaN
@@ -27,11 +27,10 @@ struct Fit {
 
 inline Fit fit(const std::vector<ErrorAt>& errors) {
   const auto n = static_cast<double>(errors.size());
-  double mx = 0, my = 0, smallest = errors.front().mean;
+  double mx = 0, my = 0;
   for (const ErrorAt& e : errors) {
     mx += std::log(e.dt) / n;
     my += std::log(e.mean) / n;
-    smallest = e.mean < smallest ? e.mean : smallest;
   }
   double xx = 0, xy = 0, yy = 0;
   Fit result;
@@ -39,7 +38,7 @@ inline Fit fit(const std::vector<ErrorAt>& errors) {
     const double x = std::log(e.dt) - mx;
     const double y = std::log(e.mean) - my;
     xx += x * x, xy += x * y, yy += y * y;
-    result.precise = result.precise && e.standard_error < 0.1 * smallest;
+    result.precise = result.precise && e.standard_error < 0.1 * e.mean;
   }
   result.slope = xy / xx;
   result.r2 = xy * xy / (xx * yy);

@@ -30,13 +30,13 @@ struct Decay {
   static double exact(double x0, double t) { return 1 / (1 / x0 + 1 - std::cos(t)); }
 };
 
-/// x' = 7 x cos(7 t), for which x(t) = x(0) exp(sin(7 t)).
+/// x' = 10 x cos(10 t), for which x(t) = x(0) exp(sin(10 t)).
 struct Waves {
   template <sde::State S>
   void drift(const S& x, double t, S& out) const {
-    sde::update_elements([c = 7 * std::cos(7 * t)](const auto& e, auto& f) { f = c * e; }, x, out);
+    sde::update_elements([c = 10 * std::cos(10 * t)](const auto& e, auto& f) { f = c * e; }, x, out);
   }
-  static double exact(double x0, double t) { return x0 * std::exp(std::sin(7 * t)); }
+  static double exact(double x0, double t) { return x0 * std::exp(std::sin(10 * t)); }
 };
 
 /// x' = a(t) (x - x^2) with a(t) = 1 + sin(t)/2, for which 1/x(t) = 1 + (1/x(0) - 1) exp(-A(t)).
@@ -143,7 +143,7 @@ TEST_CASE("steppers of ordinary equations have their orders", "[sde][ode][order]
   check_stepper<sde::Heun, Decay>(4, 9);
   check_stepper<sde::Midpoint, Decay>(4, 9);
   check_stepper<sde::RungeKutta4, Logistic>(3, 8);
-  check_stepper<sde::DormandPrince5, Waves>(5, 9, -2);
+  check_stepper<sde::DormandPrince5, Waves>(6, 10);
 }
 
 TEST_CASE("multistep methods have their orders from the first step on", "[sde][ode][order]") {
@@ -334,8 +334,8 @@ TEST_CASE("adaptive integration refuses what cannot work", "[sde][ode][adaptive]
   CHECK_THROWS_AS(run(0, 0.5, {.tolerances = {std::numeric_limits<double>::quiet_NaN(), 1}}), ValueError);
   CHECK_THROWS_AS(run(1, 1, {}), ValueError);
   CHECK_THROWS_AS(run(0, std::numeric_limits<double>::infinity(), {}), ValueError);
-  CHECK_THROWS_AS(run(0, 0.5, {.first_step = -1}), ValueError);
-  CHECK_THROWS_WITH(run(0, 0.9, {.max_steps = 3}), ContainsSubstring("3 steps did not suffice"));
+  CHECK_THROWS_AS(run(0, 0.5, {.tolerances = {}, .first_step = -1}), ValueError);
+  CHECK_THROWS_WITH(run(0, 0.9, {.tolerances = {}, .max_steps = 3}), ContainsSubstring("3 steps did not suffice"));
   CHECK_THROWS_WITH(run(0, 2, {}), ContainsSubstring("at step") && ContainsSubstring("t = "));  // x(1) is infinite
   x = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_WITH(sde::integrate_adaptive(sde::DormandPrince5<double>{}, Exploding{}, x, 0, 0.5),

@@ -122,7 +122,25 @@ constexpr bool has_diffusion() {
   }
 }
 
+template <class System, class S>
+struct BrownianOf {
+  using type = S;
+};
+template <class System, class S>
+requires(System::noise_type == NoiseType::scalar) struct BrownianOf<System, S> {
+  using type = scalar_t<S>;
+};
+template <class System, class S>
+requires(System::noise_type == NoiseType::general) struct BrownianOf<System, S> {
+  using type = typename System::brownian_type;
+};
+
 }  // namespace detail
+
+/// Type of the increment dW of a system: the state, where every element has a Brownian motion of its own; one number for
+/// scalar noise; the system's `brownian_type` for general noise.
+template <class System, class S>
+using brownian_t = typename detail::BrownianOf<System, S>::type;
 
 /// The equation dx = f(x, t) dt.
 /// | expression                | meaning                                                                    |

@@ -105,8 +105,9 @@ requires(!is_ode_stepper<std::remove_cvref_t<Stepper>>) IntegrateResult
               const IntegrateOptions& options, Observers&&... observers) {
   using Method = std::remove_cvref_t<Stepper>;
   static_assert(std::is_same_v<typename Method::state_type, S>, "integrate: the stepper is made for another state");
-  static_assert(NoiseSource<std::remove_reference_t<Noise>, S>, "integrate: not a noise source for this state");
   expect_fit<Method, System>();
+  static_assert(NoiseSource<std::remove_reference_t<Noise>, brownian_t<System, S>>,
+                "integrate: not a noise source for the increments of this system");
   const NoNoise still;
   const std::int64_t last = options.mean_of_last_step ? grid.steps() - 1 : -1;
   return detail::walk(
