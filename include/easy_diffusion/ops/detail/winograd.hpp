@@ -105,11 +105,14 @@ class Winograd {
       : g_(g),
         tiles_h_((g.out_h + m - 1) / m),
         tiles_w_((g.out_w + m - 1) / m),
-        padded_((g.out_c + lanes - 1) / lanes * lanes) {}
+        padded_((g.out_c + lanes - 1) / lanes * lanes),
+        u_stride_(spread(g.in_c * padded_)) {}
 
   /// Writes every element of `out`. \param strides of `weight`, whose taps count backwards where `flipped`
-  void run(const T* in, const T* weight, PanelStrides strides, bool flipped, const Epilogue<T>& epilogue, T* out) {
-    transform_weight(weight, strides, flipped);
+  void run(const T* in, StoredWeight<T> weight, PanelStrides strides, bool flipped, const Epilogue<T>& epilogue, T* out) {
+    constexpr LayoutKey key = m == 2 ? LayoutKey::winograd_2 : LayoutKey::winograd_4;
+    u_ = stored(weight.store, static_cast<std::uint64_t>(key),
+                [&] { return transform_weight(weight.data, strides, flipped); });
     const std::int64_t all = g_.batch * tiles_h_ * tiles_w_;
     const std::int64_t bytes = points * (g_.in_c + g_.out_c) * static_cast<std::int64_t>(sizeof(T));
     const Rounds rounds = plan_rounds(all, bytes, u_.size() * static_cast<std::int64_t>(sizeof(T)));
@@ -142,7 +145,7 @@ class Winograd {
     Tensor<T> q;                              ///< products, [point][tile][out_c]
   };
 
-  void transform_weight(const T* weight, PanelStrides strides, bool flipped) {
+  Tensor<T> transform_weight(const T* weight, PanelStrides strides, bool flipped) const {
     Tensor<T> turned;
     if (strides.column != 1) {
       turned = Tensor<T>::uninitialized(Shape{9, g_.in_c, g_.out_c});
@@ -150,14 +153,13 @@ class Winograd {
       weight = turned.data();
       strides = {g_.in_c * g_.out_c, g_.out_c, 1};
     }
-    u_stride_ = spread(g_.in_c * padded_);
-    u_.resize(Shape{points, u_stride_});
+    Tensor<T> result = Tensor<T>::uninitialized(Shape{points, u_stride_});
     const std::int64_t vectors = padded_ / lanes;
     parallel_for(0, g_.in_c, std::max<std::int64_t>(1, 256 / vectors), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t c = first; c < last; ++c)
         for (std::int64_t column = 0; column < g_.out_c;) {
           const int width = panel_vectors<T>(column, g_.out_c);
-          T* const panel = u_.data() + g_.in_c * column + c * width * lanes;
+          T* const panel = result.data() + g_.in_c * column + c * width * lanes;
           for (int v = 0; v < width; ++v, column += lanes) {
             P g[9];
             for (int t = 0; t < 9; ++t) {
@@ -180,6 +182,7 @@ class Winograd {
           }
         }
     });
+    return result;
   }
 
   struct TileAt {
@@ -244,7 +247,7 @@ class Winograd {
         u.channels = g_.in_c;
         u.columns = g_.out_c;
         u.is_packed = true;
-        u.data = u_.data() + point * u_stride_;
+        u.data = std::as_const(u_).data() + point * u_stride_;
         for (std::int64_t row = 0; row < count; row += block_rows) {
           const std::int64_t some = std::min(block_rows, count - row);
           for (std::int64_t r = 0; r < some; ++r) rows[r] = {(row + r) * g_.in_c, (row + r) * g_.out_c};
@@ -295,8 +298,8 @@ class Winograd {
 
   UnitConvolution g_;
   std::int64_t tiles_h_, tiles_w_, padded_;
-  std::int64_t u_stride_ = 0;  ///< from a point to the next
-  Tensor<T> u_;                ///< transformed weights, [point][panel][in_c][columns of the panel]
+  std::int64_t u_stride_;  ///< from a point to the next
+  Tensor<T> u_;            ///< transformed weights, [point][panel][in_c][columns of the panel]
 };
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

@@ -48,8 +48,8 @@ class StridedWinograd {
       : g_(g), tiles_h_((g.small_h + n - 1) / n), tiles_w_((g.small_w + n - 1) / n) {}
 
   /// small = large * weight, then the epilogue. Writes every element of `small`.
-  void large_to_small(const T* large, const T* weight, const Epilogue<T>& epilogue, T* small) {
-    transform_weight(weight, {g_.large_c * g_.small_c, g_.small_c, 1}, g_.large_c, g_.small_c);
+  void large_to_small(const T* large, StoredWeight<T> weight, const Epilogue<T>& epilogue, T* small) {
+    take_weight(weight, {g_.large_c * g_.small_c, g_.small_c, 1}, g_.large_c, g_.small_c);
     in_rounds([&](std::int64_t first, std::int64_t pictures, Places& places) {
       transform_large(large, first, pictures, places.large);
       multiply(places.large, g_.large_c, places.small, g_.small_c, pictures * picture_tiles());
@@ -58,8 +58,8 @@ class StridedWinograd {
   }
 
   /// large = small * transposed weight, then the epilogue. Writes every element of `large`.
-  void small_to_large(const T* small, const T* weight, const Epilogue<T>& epilogue, T* large) {
-    transform_weight(weight, {g_.large_c * g_.small_c, 1, g_.small_c}, g_.small_c, g_.large_c);
+  void small_to_large(const T* small, StoredWeight<T> weight, const Epilogue<T>& epilogue, T* large) {
+    take_weight(weight, {g_.large_c * g_.small_c, 1, g_.small_c}, g_.small_c, g_.large_c);
     in_rounds([&](std::int64_t first, std::int64_t pictures, Places& places) {
       transform_small(small, first, pictures, places.small);
       multiply(places.small, g_.small_c, places.large, g_.large_c, pictures * picture_tiles());
@@ -300,7 +300,15 @@ class StridedWinograd {
   }
   static std::int64_t first_place(std::int64_t weight) { return points.first[static_cast<std::size_t>(weight)]; }
 
-  void transform_weight(const T* weight, PanelStrides strides, std::int64_t channels, std::int64_t columns) {
+  void take_weight(StoredWeight<T> weight, PanelStrides strides, std::int64_t channels, std::int64_t columns) {
+    constexpr LayoutKey key = n == 2 ? LayoutKey::strided_2 : n == 4 ? LayoutKey::strided_4 : LayoutKey::strided_5;
+    u_stride_ = spread(channels * ((columns + lanes - 1) / lanes * lanes));
+    u_ = stored(weight.store, static_cast<std::uint64_t>(key),
+                [&] { return transform_weight(weight.data, strides, channels, columns); });
+  }
+
+  Tensor<T> transform_weight(const T* weight, PanelStrides strides, std::int64_t channels,
+                             std::int64_t columns) const {
     Tensor<T> turned;
     if (strides.column != 1) {
       turned = Tensor<T>::uninitialized(Shape{9, channels, columns});
@@ -309,13 +317,12 @@ class StridedWinograd {
       strides = {channels * columns, columns, 1};
     }
     const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
-    u_stride_ = spread(channels * padded);
-    u_.resize(Shape{points.weights, u_stride_});
+    Tensor<T> result = Tensor<T>::uninitialized(Shape{points.weights, u_stride_});
     parallel_for(0, channels, std::max<std::int64_t>(1, 4096 / padded), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t c = first; c < last; ++c)
         for (std::int64_t column = 0; column < columns;) {
           const int width = panel_vectors<T>(column, columns);
-          T* const panel = u_.data() + channels * column + c * width * lanes;
+          T* const panel = result.data() + channels * column + c * width * lanes;
           for (int v = 0; v < width; ++v, column += lanes) {
             P g[9];
             for (int t = 0; t < 9; ++t) {
@@ -339,6 +346,7 @@ class StridedWinograd {
           }
         }
     });
+    return result;
   }
 
   /// out[place] = in[place] u[weight of that place]
@@ -367,7 +375,7 @@ class StridedWinograd {
         u.channels = channels;
         u.columns = columns;
         u.is_packed = true;
-        u.data = u_.data() + w * u_stride_;
+        u.data = std::as_const(u_).data() + w * u_stride_;
         const std::int64_t column = item % panels * wide;
         for (std::int64_t row = begin; row < end; row += block_rows) {
           const std::int64_t some = std::min(block_rows, end - row);
