@@ -192,3 +192,13 @@ TEST_CASE("freezing, unfreezing and zeroing reach what is trained", "[nn][parame
 }
 
 }  // namespace
+
+TEST_CASE("a name is built in place and says when it is too long", "[nn][parameters]") {
+  const nn::Name prefix = nn::Name("down.") + std::to_string(3) + ".";
+  const std::string name = prefix + "weight";
+  CHECK(name == "down.3.weight");
+  CHECK(std::string(prefix) == "down.3.");
+  const nn::Name full(std::string(nn::Name::longest, 'x'));
+  CHECK(std::string(full + "").size() == nn::Name::longest);
+  CHECK_THROWS_AS(full + "y", ValueError);
+}

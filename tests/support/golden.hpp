@@ -95,6 +95,14 @@ class GoldenCase {
   [[nodiscard]] std::int64_t operator[](const std::string& key) const {
     return static_cast<std::int64_t>(config_.at(key));
   }
+  /// The settings letter0, letter1, ...
+  [[nodiscard]] std::vector<std::int64_t> list(const std::string& letter) const {
+    std::vector<std::int64_t> values;
+    for (int i = 0; has_setting(letter + std::to_string(i)); ++i)
+      values.push_back((*this)[letter + std::to_string(i)]);
+    return values;
+  }
+  [[nodiscard]] bool has_setting(const std::string& key) const { return config_.contains(key); }
   [[nodiscard]] bool has(const std::string& tensor) const { return file_->contains(name_ + "/" + tensor); }
 
   /// Pictures become channels last.

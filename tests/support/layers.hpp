@@ -34,7 +34,7 @@ struct Stage : nn::ConvStage<Convolution> {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const nn::Name& prefix) {
     Convolution::visit(self.conv, v, prefix + "conv.");
     nn::Linear<T>::visit(self.dense, v, prefix + "dense.");
     nn::GroupNormSiLU<T>::visit(self.norm, v, prefix + "norm.");

@@ -19,8 +19,9 @@
 
 namespace easy_diffusion::test {
 
-inline nn::UNetConfig small_unet() {
+inline nn::UNetConfig small_unet(nn::Skip skip = nn::Skip::concatenate) {
   nn::UNetConfig config = nn::UNetConfig::unet([](double t) { return sde::VarianceExploding(25).marginal_std(t); });
+  config.skip = skip;
   config.channels = {4, 8, 8};
   config.embed_dim = 8;
   config.first_groups = 2;
@@ -43,9 +44,9 @@ inline data::ImageDataset small_dataset() {
 struct SmallRun {
   using Objective = train::DenoisingScoreMatching<sde::VarianceExploding>;
 
-  explicit SmallRun(std::uint64_t seed = 1)
+  explicit SmallRun(std::uint64_t seed = 1, nn::Skip skip = nn::Skip::concatenate)
       : dataset(small_dataset()),
-        model(small_unet()),
+        model(small_unet(skip)),
         batcher(dataset, {.batch_size = 5, .seed = seed}),
         trainer((nn::initialize(model, seed), model), Objective(sde::VarianceExploding(25)), batcher, nn::Adam<float>(),
                 {.seed = seed, .learning_rate = nn::LearningRate::exponential(1e-3, 0.9, 5), .clip_norm = 1e6}) {}

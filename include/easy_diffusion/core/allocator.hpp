@@ -140,6 +140,24 @@ class CachingAllocator {
 
 }  // namespace detail
 
+/// The cache as the allocator of a standard container.
+template <class T>
+struct CachedMemory {
+  using value_type = T;
+
+  CachedMemory() = default;
+  template <class U>
+  CachedMemory(const CachedMemory<U>&) noexcept {}
+
+  [[nodiscard]] T* allocate(std::size_t n) {
+    return static_cast<T*>(detail::CachingAllocator::instance().allocate(n * sizeof(T)));
+  }
+  void deallocate(T* memory, std::size_t n) noexcept {
+    detail::CachingAllocator::instance().deallocate(memory, n * sizeof(T));
+  }
+  friend bool operator==(const CachedMemory&, const CachedMemory&) noexcept { return true; }
+};
+
 /// Counters of the process-wide cache.
 [[nodiscard]] inline AllocatorStats allocator_stats() { return detail::CachingAllocator::instance().stats(); }
 

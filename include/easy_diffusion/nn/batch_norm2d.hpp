@@ -4,13 +4,13 @@
 
 #include <cmath>
 #include <cstdint>
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/batch_norm.hpp"
 
 namespace easy_diffusion::nn {
@@ -64,6 +64,7 @@ class BatchNorm2d {
     Tensor<T> y = Tensor<T>::uninitialized(x.shape());
     ops::batch_norm_forward(x.view(), weight.value.view(), bias.value.view(), std::as_const(mean).view(),
                             std::as_const(rstd).view(), y.view());
+    Trace::note("BatchNorm", weight.value.data(), x.shape(), y.shape(), 0);
     if (ctx != nullptr) {
       ctx->x = x.shared();
       ctx->mean = training ? std::move(mean) : running_mean.value;  // a copy: `commit` changes the original
@@ -101,7 +102,7 @@ class BatchNorm2d {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     v(prefix + "weight", self.weight, Entry{Kind::parameter, Layout::plain, Initial::constant(1)});
     v(prefix + "bias", self.bias, Entry{Kind::parameter, Layout::plain, Initial::constant(0)});
     v(prefix + "running_mean", self.running_mean, Entry{Kind::buffer, Layout::plain, Initial::constant(0)});

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/concat.hpp"
 
 namespace easy_diffusion::nn {
@@ -45,7 +45,7 @@ class Concat {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 };
 
 }  // namespace easy_diffusion::nn

@@ -9,6 +9,7 @@
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/mode.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/dropout.hpp"
 
 namespace easy_diffusion::nn {
@@ -50,7 +51,7 @@ class Dropout {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 
  private:
   [[nodiscard]] bool active(const Context& ctx) const noexcept { return ctx.mode.training && p_ > 0; }

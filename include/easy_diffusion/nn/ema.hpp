@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -27,7 +26,7 @@ class Ema {
   Ema(const Model& model, double decay) : decay_(decay) {
     if (!(decay >= 0 && decay < 1))
       throw ValueError("EMA decay: expected 0 <= decay < 1, got " + std::to_string(decay));
-    for_each_parameter(model, [&](const std::string&, const Parameter<T>& parameter, const Entry&) {
+    for_each_parameter(model, [&](const Name&, const Parameter<T>& parameter, const Entry&) {
       averages_.push_back(parameter.value);
     });
   }
@@ -44,7 +43,7 @@ class Ema {
     const T take = static_cast<T>(1 - next_decay());
     ++updates_;
     std::size_t index = 0;
-    for_each_parameter(model, [&](const std::string&, const Parameter<T>& parameter, const Entry& entry) {
+    for_each_parameter(model, [&](const Name&, const Parameter<T>& parameter, const Entry& entry) {
       Tensor<T>& average = averages_[index++];
       if (entry.kind != Kind::parameter) {
         average = parameter.value;
@@ -62,7 +61,8 @@ class Ema {
   template <class Model>
   void copy_to(Model& model) const {
     std::size_t index = 0;
-    for_each_parameter(model, [&](const std::string&, Parameter<T>& parameter, const Entry&) {
+    for_each_parameter(model, [&](const Name&, Parameter<T>& parameter, const Entry&) {
+      parameter.release();
       parameter.value = averages_[index++];
     });
   }
@@ -74,8 +74,8 @@ class Ema {
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
     std::size_t index = 0;
-    for_each_parameter(model, [&](const std::string& name, Parameter<T>&, const Entry& entry) {
-      f("ema." + name, averages_[index++], entry.layout);
+    for_each_parameter(model, [&](const Name& name, Parameter<T>&, const Entry& entry) {
+      f(Name("ema.") + name, averages_[index++], entry.layout);
     });
   }
 

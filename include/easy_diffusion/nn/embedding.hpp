@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/embedding.hpp"
 
 namespace easy_diffusion::nn {
@@ -31,6 +31,7 @@ class Embedding {
     shape.push_back(weight.value.extent(1));
     Tensor<T> y = Tensor<T>::uninitialized(shape);
     ops::embedding_forward(numbers.view(), weight.value.view(), y.view());
+    Trace::note("embedding", weight.value.data(), numbers.shape(), shape, 0);
     if (ctx != nullptr) ctx->numbers = numbers.shared();
     return y;
   }
@@ -41,7 +42,7 @@ class Embedding {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     v(prefix + "weight", self.weight, Entry{Kind::parameter, Layout::plain, Initial::normal(1)});
   }
 

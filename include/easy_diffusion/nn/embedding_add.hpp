@@ -2,10 +2,10 @@
 /// Adds a time embedding to a picture.
 #pragma once
 
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/embedding_add.hpp"
 
 namespace easy_diffusion::nn {
@@ -39,7 +39,7 @@ class EmbeddingAdd {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 };
 
 }  // namespace easy_diffusion::nn

@@ -2,10 +2,8 @@
 /// Leaky ReLU layer.
 #pragma once
 
-#include <string>
-
-#include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/relu.hpp"
 
 namespace easy_diffusion::nn {
@@ -17,31 +15,28 @@ class LeakyReLU {
   using value_type = T;
 
   struct Context {
-    Tensor<T> y;
+    Tensor<T> x;
   };
 
-  /// \throw ValueError unless slope > 0: backward reads the sign of x off the result (slope 0 is `ReLU`)
-  explicit LeakyReLU(double slope = 0.01) : slope_(slope) {
-    if (!(slope > 0)) throw ValueError("LeakyReLU: expected a slope above 0, got " + std::to_string(slope));
-  }
+  explicit LeakyReLU(double slope = 0.01) : slope_(slope) {}
 
   /// \param x any shape \return the same shape
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
     Tensor<T> y = Tensor<T>::uninitialized(x.shape());
     ops::leaky_relu_forward(x.view(), static_cast<T>(slope_), y.view());
-    if (ctx != nullptr) ctx->y = y.shared();
+    if (ctx != nullptr) ctx->x = x.shared();
     return y;
   }
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
-    ops::leaky_relu_backward(ctx.y.view(), dy.view(), static_cast<T>(slope_), dx.view());
+    ops::leaky_relu_backward(ctx.x.view(), dy.view(), static_cast<T>(slope_), dx.view());
     return dx;
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 
  private:
   double slope_;

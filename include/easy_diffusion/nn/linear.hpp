@@ -7,6 +7,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/linear.hpp"
 
 namespace easy_diffusion::nn {
@@ -31,7 +32,9 @@ class Linear {
   /// \throw ShapeError where x does not fit
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
     Tensor<T> y = Tensor<T>::uninitialized(ops::linear_output_shape(x.shape(), weight.value.shape()));
-    ops::linear_forward(x.view(), weight.value.view(), bias.value.view(), y.view());
+    ops::linear_forward(x.view(), weight.value.view(), bias.value.view(), y.view(), weight.store());
+    Trace::note("linear", weight.value.data(), x.shape(), y.shape(),
+                2.0 * static_cast<double>(y.size()) * static_cast<double>(x.shape().back()));
     if (ctx != nullptr) ctx->x = x.shared();
     return y;
   }
@@ -45,7 +48,7 @@ class Linear {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     const Initial initial = Initial::fan_in(self.weight.value.extent(0));
     v(prefix + "weight", self.weight, Entry{Kind::parameter, Layout::linear, initial});
     if (!self.bias.value.empty()) v(prefix + "bias", self.bias, Entry{Kind::parameter, Layout::plain, initial});

@@ -2,13 +2,17 @@
 /// What a layer learns, and the one visit through which everything else reaches it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <string>
+#include <memory>
 #include <utility>
 
+#include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/ops/weight_store.hpp"
+#include "easy_diffusion/nn/name.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -22,11 +26,34 @@ struct Parameter {
   /// Zeros, with a gradient of zeros.
   explicit Parameter(const Shape& shape) : value(shape), grad(shape) {}
 
+  /// Where operations keep the layouts they make of the value; null unless the value is held.
+  [[nodiscard]] ops::WeightStore<T>* store() const noexcept { return held_.store.get(); }
+  /// From now on the value does not change: what operations make of it is made once. See `hold_weights`.
+  void hold() { held_.store = std::make_shared<ops::WeightStore<T>>(); }
+  /// The value is free to change again.
+  void release() noexcept { held_.store.reset(); }
+
   [[nodiscard]] bool frozen() const noexcept { return grad.empty(); }
   void freeze() { grad = Tensor<T>(); }
   void unfreeze() {
     if (frozen() && !value.empty()) grad = Tensor<T>(value.shape());
   }
+
+ private:
+  /// A copy of a parameter is not held: its value may go another way.
+  struct Held {
+    std::shared_ptr<ops::WeightStore<T>> store;
+    Held() = default;
+    Held(const Held&) noexcept {}
+    Held(Held&&) = default;
+    Held& operator=(const Held&) noexcept {
+      store.reset();
+      return *this;
+    }
+    Held& operator=(Held&&) = default;
+    ~Held() = default;
+  };
+  Held held_;
 };
 
 /// What a visited entry is for.
@@ -65,24 +92,27 @@ struct Entry {
   Initial initial{};
 };
 
-/// Calls `f(name, parameter, entry)` for everything `model` holds, in a fixed order, with PyTorch's names.
+/// Calls `f(name, parameter, entry)` for everything `model` holds, in a fixed order, with PyTorch's names. The name is a
+/// `Name`; an `f` that takes a `std::string` gets one.
 template <class Model, class F>
 void for_each_parameter(Model& model, F&& f) {
-  std::remove_const_t<Model>::visit(model, f, std::string());
+  std::remove_const_t<Model>::visit(model, f, Name());
 }
 
 /// The same for what is trained right now: kind `parameter` and not frozen.
 template <class Model, class F>
 void for_each_trained(Model& model, F&& f) {
-  for_each_parameter(model, [&](const std::string& name, auto& parameter, const Entry& entry) {
+  for_each_parameter(model, [&](const Name& name, auto& parameter, const Entry& entry) {
     if (entry.kind == Kind::parameter && !parameter.frozen()) f(name, parameter, entry);
   });
 }
 
 template <class Model>
 void zero_gradients(Model& model) {
-  for_each_trained(model, [](const std::string&, auto& parameter, const Entry&) {
-    parameter.grad.fill(typename std::remove_reference_t<decltype(parameter.grad)>::value_type(0));
+  for_each_trained(model, [](const Name&, auto& parameter, const Entry&) {
+    auto* const g = parameter.grad.data();
+    parallel_for(0, parameter.grad.size(), 65536,
+                 [=](std::int64_t first, std::int64_t last) { std::fill(g + first, g + last, 0); });
   });
 }
 
@@ -90,7 +120,7 @@ void zero_gradients(Model& model) {
 template <class Model>
 [[nodiscard]] std::int64_t count_parameters(const Model& model, bool all = false) {
   std::int64_t count = 0;
-  for_each_parameter(model, [&](const std::string&, const auto& parameter, const Entry& entry) {
+  for_each_parameter(model, [&](const Name&, const auto& parameter, const Entry& entry) {
     if (all || entry.kind == Kind::parameter) count += parameter.value.size();
   });
   return count;
@@ -99,7 +129,7 @@ template <class Model>
 /// Freezes or unfreezes every entry of kind `parameter`.
 template <class Model>
 void set_trainable(Model& model, bool trainable) {
-  for_each_parameter(model, [&](const std::string&, auto& parameter, const Entry& entry) {
+  for_each_parameter(model, [&](const Name&, auto& parameter, const Entry& entry) {
     if (entry.kind != Kind::parameter) return;
     if (trainable)
       parameter.unfreeze();
@@ -108,14 +138,28 @@ void set_trainable(Model& model, bool trainable) {
   });
 }
 
+/// For sampling with weights that stay as they are: layouts that the products want are made once, not in every call (small
+/// batches gain most; a held model takes up to five times its memory). Training, loading and averages release what they
+/// change; who writes to a value by other ways calls `release_weights` first.
+template <class Model>
+void hold_weights(Model& model) {
+  for_each_parameter(model, [](const std::string&, auto& parameter, const Entry&) { parameter.hold(); });
+}
+
+template <class Model>
+void release_weights(Model& model) {
+  for_each_parameter(model, [](const std::string&, auto& parameter, const Entry&) { parameter.release(); });
+}
+
 /// Draws every entry's initial values: entry number k uses the address (seed, streams::weights, k).
 template <class Model>
 void initialize(Model& model, std::uint64_t seed) {
   std::uint32_t index = 0;
-  for_each_parameter(model, [&](const std::string&, auto& parameter, const Entry& entry) {
+  for_each_parameter(model, [&](const Name&, auto& parameter, const Entry& entry) {
     using T = typename std::remove_reference_t<decltype(parameter.value)>::value_type;
     const NoiseAddress address{seed, streams::weights, index++};
     const T scale = static_cast<T>(entry.initial.scale);
+    parameter.release();
     switch (entry.initial.rule) {
       case Initial::Rule::constant: parameter.value.fill(scale); break;
       case Initial::Rule::uniform:

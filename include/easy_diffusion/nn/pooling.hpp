@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/pooling.hpp"
 
 namespace easy_diffusion::nn {
@@ -40,7 +40,7 @@ class AvgPool2d {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 
  private:
   ops::Pool2dOptions options_;
@@ -81,7 +81,7 @@ class MaxPool2d {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 
  private:
   ops::Pool2dOptions options_;

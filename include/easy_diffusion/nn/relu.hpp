@@ -2,9 +2,8 @@
 /// ReLU layer.
 #pragma once
 
-#include <string>
-
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/relu.hpp"
 
 namespace easy_diffusion::nn {
@@ -16,26 +15,26 @@ class ReLU {
   using value_type = T;
 
   struct Context {
-    Tensor<T> y;
+    Tensor<T> x;
   };
 
   /// \param x any shape \return the same shape
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
     Tensor<T> y = Tensor<T>::uninitialized(x.shape());
     ops::relu_forward(x.view(), y.view());
-    if (ctx != nullptr) ctx->y = y.shared();
+    if (ctx != nullptr) ctx->x = x.shared();
     return y;
   }
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
-    ops::leaky_relu_backward(ctx.y.view(), dy.view(), T(0), dx.view());
+    ops::leaky_relu_backward(ctx.x.view(), dy.view(), T(0), dx.view());
     return dx;
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 };
 
 }  // namespace easy_diffusion::nn

@@ -35,19 +35,18 @@ void leaky_relu_forward(TensorView<const T> x, std::type_identity_t<T> slope, Te
   });
 }
 
-/// Serves both, `relu` with slope 0: the result's sign says all, so that only y need be kept.
-/// \param y       as forward left it
+/// Serves both, `relu` with slope 0.
+/// \param x       as given to forward
 /// \param dy      the same shape
-/// \param slope   >= 0
 /// \param[out] dx the same shape, written; may be dy itself
 /// \throw ShapeError unless the shapes are equal
 template <class T>
-void leaky_relu_backward(TensorView<const T> y, TensorView<const std::type_identity_t<T>> dy,
+void leaky_relu_backward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> dy,
                          std::type_identity_t<T> slope, TensorView<std::type_identity_t<T>> dx) {
-  expect_shape("leaky_relu output gradient", y.shape(), dy.shape());
-  expect_shape("leaky_relu input gradient", y.shape(), dx.shape());
-  parallel_for(0, y.size(), 16384, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i) dx[i] = y[i] > T(0) ? dy[i] : slope * dy[i];
+  expect_shape("leaky_relu output gradient", x.shape(), dy.shape());
+  expect_shape("leaky_relu input gradient", x.shape(), dx.shape());
+  parallel_for(0, x.size(), 16384, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) dx[i] = x[i] > T(0) ? dy[i] : slope * dy[i];
   });
 }
 

@@ -83,7 +83,7 @@ class Classifier {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     for (std::size_t i = 0; i < 3; ++i) {
       Conv2d<T>::visit(self.conv_[i], v, prefix + "conv" + std::to_string(i + 1) + ".");
       GroupNorm<T>::visit(self.norm_[i], v, prefix + "norm" + std::to_string(i + 1) + ".");

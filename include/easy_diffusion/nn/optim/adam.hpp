@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "easy_diffusion/core/parallel.hpp"
@@ -42,7 +41,7 @@ class Adam {
     const double n = static_cast<double>(steps_);
     const T rate = static_cast<T>(learning_rate / (1 - std::pow(config_.beta1, n)));
     const T root_scale = static_cast<T>(1 / std::sqrt(1 - std::pow(config_.beta2, n)));
-    for_each_state(model, [&](const std::string&, Parameter<T>& parameter, Moments& moments, const Entry& entry) {
+    for_each_state(model, [&](const Name&, Parameter<T>& parameter, Moments& moments, const Entry& entry) {
       if (parameter.frozen()) return;
       const bool decays = config_.weight_decay != 0 && (config_.decay_plain || entry.layout != Layout::plain);
       const T l2 = decays && !config_.decoupled ? static_cast<T>(config_.weight_decay) : T(0);
@@ -58,9 +57,9 @@ class Adam {
   /// how a checkpoint saves and restores them.
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
-    for_each_state(model, [&](const std::string& name, Parameter<T>&, Moments& moments, const Entry& entry) {
-      f("m." + name, moments.first, entry.layout);
-      f("v." + name, moments.second, entry.layout);
+    for_each_state(model, [&](const Name& name, Parameter<T>&, Moments& moments, const Entry& entry) {
+      f(Name("m.") + name, moments.first, entry.layout);
+      f(Name("v.") + name, moments.second, entry.layout);
     });
   }
 
@@ -73,7 +72,7 @@ class Adam {
   template <class Model, class F>
   void for_each_state(Model& model, F&& f) {
     std::size_t index = 0;
-    for_each_parameter(model, [&](const std::string& name, Parameter<T>& parameter, const Entry& entry) {
+    for_each_parameter(model, [&](const Name& name, Parameter<T>& parameter, const Entry& entry) {
       if (entry.kind != Kind::parameter) return;
       if (index == moments_.size()) moments_.emplace_back();
       Moments& moments = moments_[index++];
@@ -88,6 +87,7 @@ class Adam {
     const T rest1 = static_cast<T>(1 - config_.beta1);
     const T rest2 = static_cast<T>(1 - config_.beta2);
     const T epsilon = static_cast<T>(config_.epsilon);
+    parameter.release();
     T* p = parameter.value.data();
     const T* g = parameter.grad.data();
     T* m = moments.first.data();

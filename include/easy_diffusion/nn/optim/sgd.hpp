@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "easy_diffusion/core/parallel.hpp"
@@ -34,10 +33,11 @@ class Sgd {
     ++steps_;
     const T rate = static_cast<T>(learning_rate);
     const T momentum = static_cast<T>(config_.momentum);
-    for_each_state(model, [&](const std::string&, Parameter<T>& parameter, Tensor<T>& velocity, const Entry& entry) {
+    for_each_state(model, [&](const Name&, Parameter<T>& parameter, Tensor<T>& velocity, const Entry& entry) {
       if (parameter.frozen()) return;
       const bool decays = config_.decay_plain || entry.layout != Layout::plain;
       const T l2 = decays ? static_cast<T>(config_.weight_decay) : T(0);
+      parameter.release();
       T* p = parameter.value.data();
       const T* g = parameter.grad.data();
       T* v = velocity.data();
@@ -58,8 +58,8 @@ class Sgd {
   /// Calls f(name, tensor, layout) for every velocity, "velocity.<name>".
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
-    for_each_state(model, [&](const std::string& name, Parameter<T>&, Tensor<T>& velocity, const Entry& entry) {
-      f("velocity." + name, velocity, entry.layout);
+    for_each_state(model, [&](const Name& name, Parameter<T>&, Tensor<T>& velocity, const Entry& entry) {
+      f(Name("velocity.") + name, velocity, entry.layout);
     });
   }
 
@@ -68,7 +68,7 @@ class Sgd {
   template <class Model, class F>
   void for_each_state(Model& model, F&& f) {
     std::size_t index = 0;
-    for_each_parameter(model, [&](const std::string& name, Parameter<T>& parameter, const Entry& entry) {
+    for_each_parameter(model, [&](const Name& name, Parameter<T>& parameter, const Entry& entry) {
       if (entry.kind != Kind::parameter) return;
       if (index == velocity_.size()) velocity_.emplace_back();
       Tensor<T>& velocity = velocity_[index++];

@@ -1,0 +1,55 @@
+/// \file
+/// Twice as many rows and columns, by repeating pixels, and a convolution.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/conv2d.hpp"
+#include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/resample.hpp"
+
+namespace easy_diffusion::nn {
+
+/// The original's `Upsample`: nearest neighbours, then a padded 3x3 convolution named `conv` where there is one.
+template <class T>
+class Upsample {
+ public:
+  using value_type = T;
+
+  struct Context {
+    typename Conv2d<T>::Context conv;
+    typename Resample2d<T>::Context twice;
+  };
+
+  Upsample() = default;
+  /// \param convolve without it the channels stay as they are
+  explicit Upsample(std::int64_t channels, bool convolve = true) {
+    if (convolve) conv_.emplace(channels, channels, Conv2dConfig{.padding = 1});
+  }
+
+  /// \param x [N, H, W, C] \return [N, 2 H, 2 W, C]
+  /// \throw ShapeError where x does not fit
+  Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
+    const Tensor<T> y = twice_.forward(x, ctx ? &ctx->twice : nullptr);
+    return conv_ ? conv_->forward(y, ctx ? &ctx->conv : nullptr) : y.shared();
+  }
+
+  /// \param dy the shape of the result \return dx, the shape of x
+  Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    return twice_.backward(conv_ ? conv_->backward(dy, ctx.conv) : dy.shared(), ctx.twice);
+  }
+
+  template <class Self, class V>
+  static void visit(Self& self, V&& v, const std::string& prefix) {
+    if (self.conv_) Conv2d<T>::visit(*self.conv_, v, prefix + "conv.");
+  }
+
+ private:
+  Resample2d<T> twice_;
+  std::optional<Conv2d<T>> conv_;
+};
+
+}  // namespace easy_diffusion::nn

@@ -1,0 +1,301 @@
+// The autoencoders: PyTorch's values and names, the original's values, gradients, promises, checkpoints, errors.
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "easy_diffusion/core/allocator.hpp"
+#include "easy_diffusion/io/safetensors.hpp"
+#include "easy_diffusion/latent/autoencoder_kl.hpp"
+#include "easy_diffusion/latent/simple_autoencoder.hpp"
+#include "support/catch.hpp"
+#include "support/drawn.hpp"
+#include "support/gradient_check.hpp"
+#include "support/layers.hpp"
+#include "support/listing.hpp"
+#include "support/operation.hpp"
+#include "support/paths.hpp"
+#include "support/tensors.hpp"
+
+namespace {
+
+using namespace easy_diffusion;
+using namespace easy_diffusion::test;
+
+latent::AutoEncoderKLConfig small_kl() {
+  latent::AutoEncoderKLConfig config;
+  config.picture_channels = config.out_channels = config.embed_dim = config.groups = 2;
+  config.channels = 4;
+  config.factors = {1, 2};
+  config.blocks = 1;
+  config.resolution = 8;
+  config.latent_channels = 3;
+  return config;
+}
+
+TEMPLATE_TEST_CASE("autoencoders with a normal latent agree with PyTorch", "[latent][golden]", float, double) {
+  using T = TestType;
+  const auto file = io::SafetensorsFile::open(test_data() / "resnet.safetensors");
+  const auto cases = cases_of(file, "kl_");
+  CHECK(cases.size() == 3);
+  for (const std::string& name : cases) {
+    const GoldenCase<T> golden(file, name);
+    latent::AutoEncoderKLConfig config = small_kl();
+    config.channels = golden["ch"];
+    config.factors = golden.list("m");
+    config.attention_resolutions = golden.list("a");
+    config.blocks = golden["blocks"];
+    config.resolution = golden["resolution"];
+    latent::AutoEncoderKL<T> model(config);
+    draw_state(model);
+    typename latent::AutoEncoderKL<T>::Context ctx;
+    Agreement result;
+    const auto x = drawn_input<T>(name + "/x", Shape{2, 2, golden["height"], golden["columns"]});
+    const Tensor<T> y = model.forward(x, &ctx);
+    result.compare("y", y, golden.want("y"));
+    result.compare("grad.x", model.backward(drawn_weight<T>(name, y.shape()), ctx), golden.want("grad.x"));
+    compare_sums(result, golden, model);
+    INFO(name << (sizeof(T) == 4 ? " float: " : " double: ") << result);
+    CHECK(result.worst() <= (sizeof(T) == 4 ? 3e-4 : 1e-10));
+  }
+}
+
+TEMPLATE_TEST_CASE("the simple autoencoder agrees with PyTorch", "[latent][golden]", float, double) {
+  using T = TestType;
+  const auto file = io::SafetensorsFile::open(test_data() / "resnet.safetensors");
+  for (const std::string name : {"simple_train", "simple_eval"}) {
+    const GoldenCase<T> golden(file, name);
+    latent::SimpleAutoEncoder<T> model({2, {3, 4, 5}});
+    draw_state(model);
+    typename latent::SimpleAutoEncoder<T>::Context ctx;
+    ctx.mode.training = golden["train"] != 0;
+    Agreement result;
+    const Tensor<T> y = model.forward(drawn_input<T>(name + "/x", Shape{2, 2, 12, 10}), &ctx);
+    result.compare("y", y, golden.want("y"));
+    result.compare("grad.x", model.backward(drawn_weight<T>(name, y.shape()), ctx), golden.want("grad.x"));
+    compare_sums(result, golden, model);
+    model.commit(ctx);
+    nn::for_each_parameter(model, [&](const std::string& key, auto& parameter, const nn::Entry& entry) {
+      if (entry.kind == nn::Kind::buffer && ctx.mode.training) result.compare(key, parameter.value, golden.want(key));
+    });
+    INFO(name << (sizeof(T) == 4 ? " float: " : " double: ") << result);
+    CHECK(result.worst() <= (sizeof(T) == 4 ? 1e-4 : 1e-11));
+  }
+}
+
+template <class T>
+Agreement compare_with_reference(const std::filesystem::path& folder, const std::string& wanted) {
+  const auto inputs = io::SafetensorsFile::open(folder / "inputs.safetensors");
+  const auto outputs = io::SafetensorsFile::open(folder / wanted);
+  const auto weights = io::SafetensorsFile::open(folder / "weights.safetensors");
+  latent::AutoEncoderKLConfig config;
+  config.channels = 32;
+  config.factors = {1, 2};
+  config.blocks = 1;
+  config.attention_resolutions = {8};
+  config.resolution = 16;
+  latent::AutoEncoderKL<T> model(config);
+  std::map<std::string, Tensor<T>> parameters;
+  for (const std::string& name : weights.names()) parameters[name] = weights.read<T>(name);
+  nn::load_state_dict(model, parameters);
+  typename latent::AutoEncoderKL<T>::Context ctx;
+  std::map<std::string, Tensor<T>> got;
+  got["output"] = model.forward(channels_last(inputs.read<T>("x")), &ctx);
+  got["grad_input.x"] = model.backward(channels_last(inputs.read<T>("grad_output")), ctx);
+  nn::for_each_trained(model, [&](const std::string& name, auto& parameter, const nn::Entry& entry) {
+    got["grad." + name] = nn::to_pytorch(parameter.grad, entry.layout);
+  });
+  Agreement result;
+  for (const std::string& name : outputs.names()) {
+    if (!got.contains(name)) FAIL_CHECK("the model has no " << name);
+    auto want = outputs.read<double>(name);
+    if (name == "output" || name == "grad_input.x") want = channels_last(want);
+    result.compare(name, got[name], want);
+  }
+  if (wanted == "outputs.safetensors") CHECK(result.count() == got.size());
+  return result;
+}
+
+TEST_CASE("the AutoEncoderKL agrees with the original", "[latent][golden][reference]") {
+  const auto folder = shared_data("reference/autoencoder_kl");
+  if (!folder) return;
+  const Agreement in_float = compare_with_reference<float>(*folder, "outputs.safetensors");
+  INFO("float: " << in_float);
+  CHECK(in_float.worst() <= 1e-3);
+  const Agreement in_double = compare_with_reference<double>(*folder, "outputs_f64.safetensors");
+  INFO("double: " << in_double);
+  CHECK(in_double.worst() <= 1e-8);
+  if (std::getenv("EASY_DIFFUSION_TEST_VERBOSE") != nullptr)
+    WARN("reference/autoencoder_kl, float: " << in_float << "; double: " << in_double);
+}
+
+TEST_CASE("autoencoders have PyTorch's names and shapes", "[latent][state_dict]") {
+  CHECK(listing(latent::AutoEncoderKL<float>(latent::AutoEncoderKLConfig())) == golden_listing("AutoEncoderKL"));
+  CHECK(listing(latent::SimpleAutoEncoder<float>()) == golden_listing("SimpleAutoEncoder"));
+}
+
+/// An autoencoder that always draws its latent picture, and trains.
+struct Sampling : latent::AutoEncoderKL<double> {
+  using Base = latent::AutoEncoderKL<double>;
+  using Base::Base;
+  Tensor<double> forward(const Tensor<double>& x, Context* ctx) const {
+    ctx->noise = NoiseAddress{4, streams::user, 0};
+    ctx->mode.training = true;
+    return Base::forward(x, ctx);
+  }
+};
+
+TEST_CASE("autoencoders have the right gradients", "[latent][gradients]") {
+  const auto check = [](auto& model, const Inputs<1>& in) {
+    randomise(model);
+    const auto report = check_gradients(model, in, Entries::sampled);
+    INFO(report);
+    CHECK(report.passed());
+  };
+  const Inputs<1> a{random_tensor<double>(Shape{2, 4, 4, 2}, 1)}, b{random_tensor<double>(Shape{1, 6, 2, 2}, 2)};
+  latent::AutoEncoderKLConfig config = small_kl();
+  config.dropout = 0.2;
+  Sampling sampling(config);
+  check(sampling, a);
+  config.attention = latent::AttentionKind::linear;
+  config.attention_resolutions = {8, 4};
+  config.resample_convolved = false;
+  latent::AutoEncoderKL<double> linear(config);
+  check(linear, a);
+  for (const std::string& promise : broken_promises(linear, a, b)) FAIL_CHECK(promise);
+  latent::SimpleAutoEncoder<double> simple({2, {3, 4, 5}});
+  check(simple, Inputs<1>{random_tensor<double>(Shape{2, 10, 12, 2}, 1)});
+}
+
+TEST_CASE("a divergence's gradient joins in", "[latent][gradients]") {
+  latent::AutoEncoderKL<double> model(small_kl());
+  randomise(model);
+  auto x = random_tensor<double>(Shape{2, 4, 4, 2}, 1);
+  latent::AutoEncoderKL<double>::Context ctx;
+  const auto y = model.forward(x, &ctx);
+  const auto w = random_tensor<double>(y.shape(), 2);
+  nn::zero_gradients(model);
+  std::vector<Checked> tensors{{"x", &x, model.backward(w, ctx, ctx.posterior.kl_backward(0.3))}};
+  // The scalar is sum(w y) + 0.3 (divergences of both samples): the forward pass joins them in one tensor.
+  Tensor<double> weights(Shape{w.size() + 2}, 0.3);
+  std::copy(w.begin(), w.end(), weights.begin());
+  const auto report = compare_with_differences(
+      tensors, weights,
+      [&] {
+        latent::AutoEncoderKL<double>::Context fresh;
+        const auto out = model.forward(x, &fresh);
+        const auto kl = fresh.posterior.kl();
+        Tensor<double> joined(Shape{out.size() + 2});
+        std::copy(out.begin(), out.end(), joined.begin());
+        std::copy(kl.begin(), kl.end(), joined.begin() + out.size());
+        return joined;
+      },
+      Entries::every);
+  INFO(report);
+  CHECK(report.passed());
+}
+
+TEST_CASE("autoencoder checkpoints change no bit and keep less", "[latent][memory]") {
+  latent::AutoEncoderKLConfig config = small_kl();
+  config.dropout = 0.2;
+  latent::AutoEncoderKL<float> plain(config);
+  config.checkpoint = true;
+  latent::AutoEncoderKL<float> checkpointed(config);
+  const auto x = random_tensor<float>(Shape{2, 16, 16, 2}, 1);
+  const auto pass = [&](latent::AutoEncoderKL<float>& model, std::uint64_t& bytes) {
+    randomise(model);
+    latent::AutoEncoderKL<float>::Context ctx;
+    ctx.mode.training = true;
+    ctx.noise = NoiseAddress{1, streams::user, 2};
+    nn::zero_gradients(model);
+    const std::uint64_t before = allocator_stats().bytes_in_use;
+    std::vector<Tensor<float>> results;
+    results.push_back(model.forward(x, &ctx));
+    bytes = allocator_stats().bytes_in_use - before;
+    results.push_back(model.backward(results[0], ctx));
+    nn::for_each_trained(
+        model, [&](const std::string&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
+    return results;
+  };
+  std::uint64_t all = 0, some = 0;
+  const auto expected = pass(plain, all), got = pass(checkpointed, some);
+  REQUIRE(got.size() == expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) CHECK(same_bits(got[i], expected[i]));
+  CHECK(some < all * 3 / 4);
+}
+
+TEST_CASE("autoencoders have the same bits for any threads and any batch split", "[latent][bits]") {
+  latent::AutoEncoderKL<float> model(small_kl());
+  randomise(model);
+  const auto x = random_tensor<float>(Shape{4, 12, 8, 2}, 1);
+  same_for_any_threads([&] {
+    latent::AutoEncoderKL<float>::Context ctx;
+    std::vector<Tensor<float>> results;
+    nn::zero_gradients(model);
+    results.push_back(model.forward(x, &ctx));
+    results.push_back(model.backward(x, ctx));
+    nn::for_each_trained(
+        model, [&](const std::string&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
+    return results;
+  });
+  same_for_any_batch_split(4, [&](std::int64_t first, std::int64_t count) {
+    std::vector<Tensor<float>> results;
+    results.push_back(model.forward(rows(x, first, count)));
+    return results;
+  });
+}
+
+TEST_CASE("a training step of an autoencoder asks the system for no memory after the second", "[latent][memory]") {
+  const Threads two(2);
+  latent::AutoEncoderKL<float> model(small_kl());
+  randomise(model);
+  const auto x = random_tensor<float>(Shape{2, 8, 8, 2}, 1);
+  latent::AutoEncoderKL<float>::Context ctx;
+  ctx.input_gradient = false;
+  const auto step = [&] {
+    nn::zero_gradients(model);
+    const auto y = model.forward(x, &ctx);
+    CHECK(model.backward(y, ctx, ctx.posterior.kl_backward(1e-6F)).empty());
+  };
+  step();
+  step();
+  const AllocatorStats before = allocator_stats();
+  for (int i = 0; i < 4; ++i) step();
+  const AllocatorStats after = allocator_stats();
+  if (!watched) CHECK(after.system_allocations == before.system_allocations);
+  CHECK(after.bytes_in_use == before.bytes_in_use);
+}
+
+TEST_CASE("autoencoders say what does not fit", "[latent][errors]") {
+  latent::AutoEncoderKLConfig config = small_kl();
+  const latent::AutoEncoderKL<float> model(config);
+  CHECK(model.scale() == 2);
+  CHECK_THROWS_WITH(
+      model.forward(Tensor<float>(Shape{1, 8, 7, 2})),
+      "AutoEncoderKL: 1 halvings need pictures whose height and width are multiples of 2, got [1, 8, 7, 2]");
+  CHECK_THROWS_WITH(model.forward(Tensor<float>(Shape{1, 8, 8, 3})),
+                    "AutoEncoderKL: expected pictures of 2 channels, got [1, 8, 8, 3]");
+  CHECK_THROWS_AS(model.forward(Tensor<float>(Shape{8, 8, 2})), ShapeError);
+  CHECK_THROWS_AS(model.decode(Tensor<float>(Shape{1, 4, 4, 3})), ShapeError);
+  config.factors = {};
+  CHECK_THROWS_AS(latent::AutoEncoderKL<float>(config), ValueError);
+  config = small_kl();
+  config.channels = 3;
+  CHECK_THROWS_AS(latent::AutoEncoderKL<float>(config), ShapeError);
+  config = small_kl();
+  config.blocks = 0;
+  CHECK_THROWS_AS(latent::AutoEncoderKL<float>(config), ValueError);
+  const latent::SimpleAutoEncoder<float> simple;
+  CHECK_THROWS_WITH(simple.forward(Tensor<float>(Shape{1, 28, 27, 1})),
+                    "SimpleAutoEncoder: expected an even height and width of at least 10, got [1, 28, 27, 1]");
+  CHECK_THROWS_AS(simple.forward(Tensor<float>(Shape{1, 8, 8, 1})), ShapeError);
+  CHECK_THROWS_AS(simple.forward(Tensor<float>(Shape{1, 28, 28, 3})), ShapeError);
+  CHECK(simple.encode(Tensor<float>(Shape{2, 28, 26, 1})).shape() == Shape{2, 10, 9, 32});
+  CHECK(simple.forward(Tensor<float>(Shape{0, 28, 28, 1})).shape() == Shape{0, 28, 28, 1});
+}
+
+}  // namespace

@@ -1,0 +1,118 @@
+// The residual U-Nets against PyTorch: names and shapes, outputs and gradients of many settings, the original's own values.
+
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "easy_diffusion/io/safetensors.hpp"
+#include "easy_diffusion/nn/models/res_unet.hpp"
+#include "support/catch.hpp"
+#include "support/drawn.hpp"
+#include "support/golden.hpp"
+#include "support/listing.hpp"
+#include "support/paths.hpp"
+#include "support/res_unets.hpp"
+
+namespace {
+
+using namespace easy_diffusion;
+using namespace easy_diffusion::test;
+
+TEMPLATE_TEST_CASE("residual U-Nets agree with PyTorch", "[nn][golden][res_unet]", float, double) {
+  using T = TestType;
+  const auto file = io::SafetensorsFile::open(test_data() / "resnet.safetensors");
+  const auto cases = cases_of(file, "res_unet_");
+  CHECK(cases.size() == 10);
+  for (const std::string& name : cases) {
+    const GoldenCase<T> golden(file, name);
+    nn::ResUNet<T> model(res_unet_config(golden));
+    draw_state(model);
+    nn::Condition<T> condition;
+    if (golden.has("grad.y")) condition.sequence = drawn_input<T>(name + "/y", Shape{2, 3, golden["inputs"]});
+    if (golden["null"] != 0) condition.sequence_null = {0, 1};
+    if (model.config().condition.kind == nn::ConditionKind::classes) condition.classes = {3, 1};
+    const auto x = drawn_input<T>(name + "/x", Shape{2, 2, golden["height"], golden["columns"]});
+    typename nn::ResUNet<T>::Context ctx;
+    Agreement result;
+    const auto y = model.forward(x, Tensor<T>(Shape{2}, {T(0.25), T(0.875)}), condition, &ctx);
+    result.compare("y", y, golden.want("y"));
+    auto gradients = model.backward(drawn_weight<T>(name, y.shape()), ctx);
+    result.compare("grad.x", gradients.dx, golden.want("grad.x"));
+    if (golden.has("grad.y")) result.compare("grad.y", gradients.dcondition, golden.want("grad.y"));
+    compare_sums(result, golden, model);
+    INFO(name << (sizeof(T) == 4 ? " float: " : " double: ") << result);
+    CHECK(result.worst() <= (sizeof(T) == 4 ? 3e-4 : 1e-10));
+  }
+}
+
+template <class T>
+Agreement compare_with_reference(const std::filesystem::path& folder, const std::string& wanted) {
+  const auto inputs = io::SafetensorsFile::open(folder / "inputs.safetensors");
+  const auto outputs = io::SafetensorsFile::open(folder / wanted);
+  const auto weights = io::SafetensorsFile::open(folder / "weights.safetensors");
+  auto config = nn::ResUNetConfig::unet_transformer_arch_res_block();  // made without a marginal deviation
+  config.picture_channels = 3;
+  config.channels = {32, 64, 64};
+  config.embed_dim = 64;
+  config.blocks = 1;
+  config.condition = {nn::ConditionKind::sequence, 48, 64};
+  config.heads = 2;
+  nn::ResUNet<T> model(config);
+  std::map<std::string, Tensor<T>> parameters;
+  for (const std::string& name : weights.names()) parameters[name] = weights.read<T>(name);
+  nn::load_state_dict(model, parameters);
+
+  typename nn::ResUNet<T>::Context ctx;
+  nn::Condition<T> condition;
+  condition.sequence = inputs.read<T>("y");
+  std::map<std::string, Tensor<T>> got;
+  got["output"] = model.forward(channels_last(inputs.read<T>("x")), inputs.read<T>("t"), condition, &ctx);
+  auto gradients = model.backward(channels_last(inputs.read<T>("grad_output")), ctx);
+  got["grad_input.x"] = std::move(gradients.dx);
+  got["grad_input.y"] = std::move(gradients.dcondition);
+  nn::for_each_trained(model, [&](const std::string& name, auto& parameter, const nn::Entry& entry) {
+    got["grad." + name] = nn::to_pytorch(parameter.grad, entry.layout);
+  });
+  Agreement result;
+  for (const std::string& name : outputs.names()) {
+    if (!got.contains(name)) FAIL_CHECK("the model has no " << name);
+    auto want = outputs.read<double>(name);
+    if (name == "output" || name == "grad_input.x") want = channels_last(want);
+    result.compare(name, got[name], want);
+  }
+  if (wanted == "outputs.safetensors") CHECK(result.count() == got.size());
+  return result;
+}
+
+TEST_CASE("the UNetTransformerArchResBlock agrees with the original", "[nn][golden][reference][res_unet]") {
+  const auto folder = shared_data("reference/unet_transformer_arch_resblock");
+  if (!folder) return;
+  const Agreement in_float = compare_with_reference<float>(*folder, "outputs.safetensors");
+  INFO("float: " << in_float);
+  CHECK(in_float.worst() <= 1e-3);
+  const Agreement in_double = compare_with_reference<double>(*folder, "outputs_f64.safetensors");
+  INFO("double: " << in_double);
+  CHECK(in_double.worst() <= 1e-8);
+  if (std::getenv("EASY_DIFFUSION_TEST_VERBOSE") != nullptr)
+    WARN("reference/unet_transformer_arch_resblock, float: " << in_float << "; double: " << in_double);
+}
+
+TEST_CASE("residual U-Nets have PyTorch's names and shapes", "[nn][state_dict][res_unet]") {
+  auto classes = nn::ResUNetConfig::unet_transformer_arch_res_block_embedding();
+  classes.condition.inputs = 10;
+  const std::vector<std::pair<std::string, nn::ResUNetConfig>> presets{
+      {"UNetTransformerArchResBlock", nn::ResUNetConfig::unet_transformer_arch_res_block()},
+      {"UNetTransformerArchResBlock2", nn::ResUNetConfig::unet_transformer_arch_res_block2()},
+      {"UNetTransformerArchResBlockEmbeding", classes},
+      {"UNet_Tranformer_ResBlock_Arch_Embeding", nn::ResUNetConfig::unet_transformer_res_block_arch_embedding()}};
+  for (const auto& [name, config] : presets) {
+    INFO(name);
+    const nn::ResUNet<float> model(config);
+    CHECK(listing(model) == golden_listing(name));
+  }
+}
+
+}  // namespace
