@@ -29,6 +29,11 @@ struct LinearAttentionGeometry {
     if (qkv[1] < 1) throw ShapeError("linear_attention: no positions to attend to: " + qkv.to_string());
     batch = qkv[0], positions = qkv[1], heads = head_count, width = qkv[2] / (3 * head_count);
   }
+
+  /// So many heads are worth a thread's while.
+  [[nodiscard]] std::int64_t grain() const {
+    return std::max<std::int64_t>(1, (1 << 16) / (positions * width * width));
+  }
 };
 
 /// key[l, d] = exp(k[l, d] - max over l) / sum over l, one head of one sample.
@@ -64,7 +69,7 @@ void linear_attention_forward(TensorView<const T> qkv, std::int64_t heads, Tenso
   expect_shape("linear_attention output", Shape{g.batch, g.positions, heads * g.width}, out.shape());
   expect_shape("linear_attention memory", Shape{g.batch, heads, g.width, g.width}, memory.shape());
   const std::int64_t row = heads * g.width;
-  parallel_for(0, g.batch * heads, 1, [&](std::int64_t first, std::int64_t last) {
+  parallel_for(0, g.batch * heads, g.grain(), [&](std::int64_t first, std::int64_t last) {
     Tensor<T> keys = Tensor<T>::uninitialized(Shape{g.positions, g.width});
     for (std::int64_t item = first; item < last; ++item) {
       const T* q = qkv.data() + item / heads * g.positions * 3 * row + item % heads * g.width;
@@ -103,7 +108,7 @@ void linear_attention_backward(TensorView<const T> qkv, std::int64_t heads,
   expect_shape("linear_attention input gradient", qkv.shape(), dqkv.shape());
   const std::int64_t row = heads * g.width;
   const std::int64_t w = g.width;
-  parallel_for(0, g.batch * heads, 1, [&](std::int64_t first, std::int64_t last) {
+  parallel_for(0, g.batch * heads, g.grain(), [&](std::int64_t first, std::int64_t last) {
     Tensor<T> keys = Tensor<T>::uninitialized(Shape{g.positions, w});
     for (std::int64_t item = first; item < last; ++item) {
       const std::int64_t at = item / heads * g.positions * 3 * row + item % heads * w;

@@ -32,6 +32,9 @@ inline constexpr T log2_of_e = std::numbers::log2e_v<T>;
 struct AttentionGeometry {
   std::int64_t batch, heads, queries, keys, key_width, value_width;
 
+  /// So many of these, each `flops` floating-point operations, are worth a thread's while.
+  static std::int64_t grain(std::int64_t flops) { return std::max<std::int64_t>(1, (1 << 18) / (flops + 1)); }
+
   [[nodiscard]] std::int64_t key_row() const { return heads * key_width; }
   [[nodiscard]] std::int64_t value_row() const { return heads * value_width; }
   /// Where head `item % heads` of sample `item / heads` begins in a tensor [batch, length, row].
@@ -109,11 +112,16 @@ inline void softmax_step(std::int64_t keys, std::int64_t queries, T scale, T* sc
 
 template <class T>
 void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const T* v, T scale, T* out, T* lse) {
-  const std::int64_t blocks = (g.queries + query_tile - 1) / query_tile;
-  const std::int64_t widest = padded<T>(std::min(g.queries, query_tile));
+  // Where there are fewer heads than threads, narrower tiles; a query's result does not depend on its neighbours.
+  const std::int64_t blocks_wanted =
+      (num_threads() + g.batch * g.heads - 1) / std::max<std::int64_t>(1, g.batch * g.heads);
+  const std::int64_t share = padded<T>((g.queries + blocks_wanted - 1) / blocks_wanted);
+  const std::int64_t widest = std::clamp(share, std::min(query_tile, 2 * Pack<T>::lanes), query_tile);
+  const std::int64_t blocks = (g.queries + widest - 1) / widest;
   const std::int64_t tile = std::min(g.keys, key_tile);
   const std::int64_t out_row = padded<T>(g.value_width);
-  parallel_for(0, g.batch * g.heads * blocks, 1, [&](std::int64_t first, std::int64_t last) {
+  const std::int64_t grain = g.grain(2 * widest * g.keys * (g.key_width + g.value_width));
+  parallel_for(0, g.batch * g.heads * blocks, grain, [&](std::int64_t first, std::int64_t last) {
     Scratch<T> scratch;
     scratch.prepare({g.key_width * widest, tile * widest, tile * out_row, widest * out_row, widest, widest, widest});
     T* queries_packed = scratch.take(g.key_width * widest);
@@ -125,8 +133,8 @@ void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const
     T* correction = scratch.take(widest);
     for (std::int64_t block = first; block < last; ++block) {
       const std::int64_t item = block / blocks;
-      const std::int64_t query = block % blocks * query_tile;
-      const std::int64_t count = std::min(query_tile, g.queries - query);
+      const std::int64_t query = block % blocks * widest;
+      const std::int64_t count = std::min(widest, g.queries - query);
       const std::int64_t row = padded<T>(count);
       pack_transposed(q + g.key_offset(item, g.queries) + query * g.key_row(), g.key_width, count, g.key_row(),
                       queries_packed);
@@ -276,20 +284,28 @@ template <class T>
 void attention_backward(const AttentionGeometry& g, const T* q, const T* k, const T* v, const T* out, const T* lse,
                         const T* dout, T scale, T* dq, T* dk, T* dv) {
   const std::int64_t items = g.batch * g.heads;
+  if (g.queries == 0) {  // nothing that could reach the keys
+    if (dk != nullptr) std::fill_n(dk, g.batch * g.keys * g.key_row(), T(0));
+    if (dv != nullptr) std::fill_n(dv, g.batch * g.keys * g.value_row(), T(0));
+    return;
+  }
   const auto backward = [&](T* dq_of, T* dk_of, T* dv_of) {
     return AttentionBackward<T>(g, scale, q, k, v, out, lse, dout, dq_of, dk_of, dv_of);
   };
+  const auto grain = [&](std::int64_t queries, std::int64_t keys) {
+    return g.grain(2 * queries * keys * (3 * g.key_width + 2 * g.value_width));
+  };
   if (items >= num_threads()) {
-    parallel_for(0, items, 1, [&](std::int64_t first, std::int64_t last) {
+    parallel_for(0, items, grain(g.queries, g.keys), [&](std::int64_t first, std::int64_t last) {
       auto all = backward(dq, dk, dv);
       for (std::int64_t item = first; item < last; ++item) all.run(item, 0, g.queries, 0, g.keys);
     });
     return;
   }
   // Few heads and many threads: queries are shared out for dq, keys for dk and dv. The scores are made twice.
-  const auto share = [&](std::int64_t length, std::int64_t tile, auto&& run) {
+  const auto share = [&](std::int64_t length, std::int64_t tile, std::int64_t grain_of_tile, auto&& run) {
     const std::int64_t tiles = (length + tile - 1) / tile;
-    parallel_for(0, items * tiles, 1, [&](std::int64_t first, std::int64_t last) {
+    parallel_for(0, items * tiles, grain_of_tile, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t i = first; i < last; ++i) {
         const std::int64_t begin = i % tiles * tile;
         run(i / tiles, begin, std::min(length, begin + tile));
@@ -297,13 +313,15 @@ void attention_backward(const AttentionGeometry& g, const T* q, const T* k, cons
     });
   };
   if (dq != nullptr)
-    share(g.queries, query_tile, [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
-      backward(dq, nullptr, nullptr).run(item, begin, end, 0, g.keys);
-    });
+    share(g.queries, query_tile, grain(std::min(g.queries, query_tile), g.keys),
+          [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
+            backward(dq, nullptr, nullptr).run(item, begin, end, 0, g.keys);
+          });
   if (dk != nullptr || dv != nullptr)
-    share(g.keys, key_tile, [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
-      backward(nullptr, dk, dv).run(item, 0, g.queries, begin, end);
-    });
+    share(g.keys, key_tile, grain(g.queries, std::min(g.keys, key_tile)),
+          [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
+            backward(nullptr, dk, dv).run(item, 0, g.queries, begin, end);
+          });
 }
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail
