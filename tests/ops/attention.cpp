@@ -147,7 +147,12 @@ TEST_CASE("attention says which shape it expected", "[ops][attention][errors]") 
   CHECK_THROWS_WITH(backward(dout, dk, dk, dv), "attention query gradient: expected [2, 3, 8], got [2, 5, 8]");
   CHECK_THROWS_WITH(backward(dout, dq, dq, dv), "attention key gradient: expected [2, 5, 8], got [2, 3, 8]");
   CHECK_THROWS_WITH(backward(dout, dq, dk, dk), "attention value gradient: expected [2, 5, 4], got [2, 5, 8]");
-  // An empty batch is no mistake.
+  // No queries are no mistake: nothing reaches the keys. Nor is an empty batch.
+  const Tensor<float> none(Shape{2, 0, 8}), none_out(Shape{2, 0, 4}), none_lse(Shape{2, 2, 0});
+  dk.fill(1), dv.fill(1);
+  ops::attention_backward(none.view(), k, v, none_out, none_lse, none_out, 2, 1, {}, dk, dv);
+  CHECK(largest(dk) == 0);
+  CHECK(largest(dv) == 0);
   const Tensor<float> no_q(Shape{0, 3, 8}), no_k(Shape{0, 5, 8}), no_v(Shape{0, 5, 4});
   Tensor<float> nothing(Shape{0, 3, 4});
   CHECK_NOTHROW(ops::attention_forward(no_q.view(), no_k, no_v, 2, 1.0F, nothing, {}));
