@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "easy_diffusion/ops/batch_norm.hpp"
+#include "easy_diffusion/ops/channels.hpp"
 #include "easy_diffusion/ops/dropout.hpp"
 #include "easy_diffusion/ops/embedding.hpp"
 #include "easy_diffusion/ops/pooling.hpp"
@@ -159,6 +160,26 @@ TEMPLATE_TEST_CASE("rectifiers agree with their definition", "[ops][relu]", floa
   }
   CHECK(dx[0] == 0);
   CHECK(dleaky[0] == dy[0] / 4);
+}
+
+TEMPLATE_TEST_CASE("channels are placed and taken back", "[ops][channels]", float, double) {
+  using T = TestType;
+  for (const std::int64_t c : {1, 3, 17}) {
+    const auto x = random_tensor<T>(Shape{2, 3, 4, c}, 1);
+    auto wide = poisoned<T>(Shape{2, 3, 4, c + 5}), back = poisoned<T>(x.shape());
+    ops::place_channels(x.view(), 2, wide);
+    for (std::int64_t i = 0; i < wide.size(); ++i) {
+      const std::int64_t pixel = i / (c + 5), channel = i % (c + 5) - 2;
+      const bool inside = channel >= 0 && channel < c;
+      if (inside ? wide[i] != x[pixel * c + channel] : !std::isnan(wide[i])) FAIL_CHECK("wrong at " << i);
+    }
+    ops::take_channels(std::as_const(wide).view(), 2, back);
+    CHECK(same_bits(back, x));
+    CHECK_THROWS_WITH(ops::place_channels(x.view(), 6, wide), ContainsSubstring("from channel 6 on"));
+    CHECK_THROWS_AS(ops::take_channels(x.view(), -1, back), ShapeError);
+    Tensor<T> other(Shape{2, 4, 3, c + 5});
+    CHECK_THROWS_AS(ops::place_channels(x.view(), 0, other), ShapeError);
+  }
 }
 
 TEMPLATE_TEST_CASE("embedding takes rows, and adds their gradients in order", "[ops][embedding]", float, double) {
