@@ -269,7 +269,8 @@ TEST_CASE("pooling, resampling and the others say what they expected", "[ops][er
   const Tensor<float> x(Shape{2, 3, 4, 5}), flat(Shape{2, 5});
   Tensor<float> y(Shape{2, 3, 3, 5});
   Tensor<std::int32_t> place(Shape{2, 3, 3, 4});
-  CHECK_THROWS_WITH(ops::avg_pool2d_forward(x.view(), {}, y), "avg_pool2d output: expected [2, 1, 2, 5], got [2, 3, 3, 5]");
+  CHECK_THROWS_WITH(ops::avg_pool2d_forward(x.view(), {}, y),
+                    "avg_pool2d output: expected [2, 1, 2, 5], got [2, 3, 3, 5]");
   CHECK_THROWS_WITH(ops::avg_pool2d_forward(x.view(), {.kernel = 2, .padding = 1}, y),
                     "avg_pool2d: expected padding 0, got 1");
   CHECK_THROWS_WITH(ops::pool2d_output_shape(x.shape(), {.kernel = 5}),
@@ -293,7 +294,8 @@ TEST_CASE("pooling, resampling and the others say what they expected", "[ops][er
   Tensor<float> mean(Shape{4}), var(Shape{5});
   const Tensor<float> nothing(Shape{0, 5}), four(Shape{4, 5}), five(Shape{5, 5}), narrow(Shape{5, 4});
   CHECK_THROWS_WITH(ops::batch_norm_statistics(x.view(), mean, var), "batch_norm mean: expected [5], got [4]");
-  CHECK_THROWS_WITH(ops::batch_norm_forward(x.view(), var, var, var, mean, y), "batch_norm rstd: expected [5], got [4]");
+  CHECK_THROWS_WITH(ops::batch_norm_forward(x.view(), var, var, var, mean, y),
+                    "batch_norm rstd: expected [5], got [4]");
   CHECK_THROWS_WITH(ops::batch_norm_statistics(std::as_const(nothing).view(), var, var),
                     "batch_norm: an empty batch has no statistics: [0, 5]");
   const Tensor<std::int64_t> numbers(Shape{3}, {0, 4, -1});
