@@ -218,7 +218,7 @@ TEST_CASE("autoencoder checkpoints change no bit and keep less", "[latent][memor
     bytes = allocator_stats().bytes_in_use - before;
     results.push_back(model.backward(results[0], ctx));
     nn::for_each_trained(
-        model, [&](const std::string&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
+        model, [&](const nn::Name&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
     return results;
   };
   std::uint64_t all = 0, some = 0;
@@ -239,7 +239,7 @@ TEST_CASE("autoencoders have the same bits for any threads and any batch split",
     results.push_back(model.forward(x, &ctx));
     results.push_back(model.backward(x, ctx));
     nn::for_each_trained(
-        model, [&](const std::string&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
+        model, [&](const nn::Name&, auto& parameter, const nn::Entry&) { results.push_back(parameter.grad); });
     return results;
   });
   same_for_any_batch_split(4, [&](std::int64_t first, std::int64_t count) {
