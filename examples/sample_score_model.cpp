@@ -1,8 +1,10 @@
 /// Paints pictures with a score model: Euler-Maruyama on the reverse-time equation. Leaves samples.png (a grid),
-/// samples.gif (the noise turning into pictures) and samples.npy (the numbers).
+/// samples.gif (the noise turning into pictures) and samples.npy (the numbers); of a model that is told classes also
+/// labels.npy, and with --similarity class_similarity.png.
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
@@ -10,15 +12,19 @@
 #include <utility>
 #include <vector>
 
+#include "easy_diffusion/diffusion/guidance.hpp"
+#include "easy_diffusion/diffusion/samplers/euler_maruyama.hpp"
 #include "easy_diffusion/io/gif.hpp"
 #include "easy_diffusion/io/grid.hpp"
 #include "easy_diffusion/io/image.hpp"
 #include "easy_diffusion/io/npy.hpp"
-#include "easy_diffusion/nn/models/unet.hpp"
+#include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/sde/processes/variance_exploding.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
-#include "easy_diffusion/diffusion/samplers/euler_maruyama.hpp"
-#include "easy_diffusion/zoo/unet.hpp"
+#include "easy_diffusion/zoo/architectures.hpp"
+#include "easy_diffusion/zoo/model.hpp"
+#include "support/classes.hpp"
+#include "support/heat_map.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/progress.hpp"
@@ -36,6 +42,39 @@ ed::Tensor<float> visible(const ed::Tensor<float>& x, double deviation) {
   return picture;
 }
 
+/// Cosine of the angle between the vectors that stand for two classes, for every two. The diagonal, always one, is left
+/// out as the original does.
+ex::HeatMap class_similarity(const ed::zoo::Model<float>& model, const std::vector<std::string>& names) {
+  const ed::Tensor<float> table = ex::class_table(model);
+  const std::int64_t classes = table.extent(0);
+  const std::int64_t width = table.extent(1);
+  const auto product = [&](std::int64_t a, std::int64_t b) {
+    double sum = 0;
+    for (std::int64_t i = 0; i < width; ++i)
+      sum += static_cast<double>(table[a * width + i]) * static_cast<double>(table[b * width + i]);
+    return sum;
+  };
+  ex::HeatMap map{.title = "Class embeddings", .value_label = "cosine similarity", .names = {}, .values = {}};
+  for (std::int64_t a = 0; a < classes; ++a) {
+    map.names.push_back(ex::class_name(names, a));
+    for (std::int64_t b = 0; b < classes; ++b)
+      map.values.push_back(a == b ? std::nan("") : product(a, b) / std::sqrt(product(a, a) * product(b, b)));
+  }
+  return map;
+}
+
+/// Pictures whose order goes round the classes, in the order of a grid with one class a row.
+ed::Tensor<float> one_row_a_class(const ed::Tensor<float>& pictures, std::int64_t classes) {
+  const std::int64_t count = pictures.extent(0);
+  const std::int64_t columns = (count + classes - 1) / classes;
+  const std::int64_t elements = pictures.size() / count;
+  ed::Tensor<float> result(pictures.shape().with_front(classes * columns), 1.0F);
+  for (std::int64_t i = 0; i < count; ++i)
+    std::copy_n(pictures.data() + i * elements, elements,
+                result.data() + (i % classes * columns + i / classes) * elements);
+  return result;
+}
+
 void program(ex::CommandLine& line) {
   std::string checkpoint_path;
   std::int64_t samples = 64;
@@ -44,6 +83,9 @@ void program(ex::CommandLine& line) {
   std::int64_t size = 28;
   std::int64_t frames = 60;
   bool raw_weights = false;
+  std::string class_list;
+  double guidance = 1;
+  bool similarity = false;
   ed::diffusion::ScoreSamplerConfig config;
   line.describe("Paints pictures with a trained score model, from noise, by Euler-Maruyama steps in reverse time.");
   line.add("--checkpoint", checkpoint_path, "file that train_score_model has left")->required();
@@ -57,6 +99,11 @@ void program(ex::CommandLine& line) {
   line.add<std::int64_t>("--size", size, "height and width of a picture", 1, 4096);
   line.add<std::int64_t>("--frames", frames, "frames of samples.gif; 0: none", 0, 1000);
   line.add("--raw-weights", raw_weights, "the last weights instead of their average");
+  line.add("--classes", class_list,
+           "of a model that is told classes: all, or numbers such as 0,3,5; picture after picture goes round them");
+  line.add("--guidance", guidance,
+           "how much the class counts: 1 as it was learned, more exaggerates it, at twice the time", 0.0, 100.0);
+  line.add("--similarity", similarity, "also draw how alike the model's embeddings of the classes are");
   line.parse();
   if (line.smoke) {
     if (!line.given("--samples")) samples = 4;
@@ -66,29 +113,52 @@ void program(ex::CommandLine& line) {
   config.seed = line.seed;
 
   const ed::train::Checkpoint checkpoint(checkpoint_path);
-  ed::zoo::ScoreModelConfig model_config;
+  const nlohmann::json& settings = checkpoint.model_settings();
   ed::sde::VarianceExploding process;
-  std::optional<ed::nn::UNet<float>> built;
+  std::optional<ed::zoo::NetworkConfig> network;
+  std::optional<ed::zoo::Model<float>> built;
   try {
-    model_config = ed::zoo::ScoreModelConfig::from_json(checkpoint.model_settings());
-    process = ed::sde::VarianceExploding(model_config.sigma);
-    built.emplace(model_config.network([process](double t) { return process.marginal_std(t); }));
+    network = ed::zoo::read_settings(settings);
+    if (!ed::zoo::takes_time(*network)) throw ed::FormatError("it holds no score model");
+    process = ed::sde::VarianceExploding(settings.value("sigma", 25.0));
+    built.emplace(*network);
   } catch (const ed::Error& error) {
     throw ed::FormatError(checkpoint_path + ": " + error.what());
   }
-  ed::nn::UNet<float>& model = *built;
+  ed::zoo::Model<float>& model = *built;
   checkpoint.load_weights(model, !raw_weights);
-  std::printf("%s after %lld training steps: %lld pictures, %lld steps, %d threads\n",
-              model_config.architecture.c_str(), static_cast<long long>(checkpoint.steps()),
-              static_cast<long long>(samples), static_cast<long long>(config.steps), ed::num_threads());
+
+  const auto condition = ed::zoo::condition_of(*network);
+  const bool conditional = condition.kind == ed::nn::ConditionKind::classes;
+  for (const char* option : {"--classes", "--guidance", "--similarity"})
+    if (!conditional && line.given(option))
+      throw ed::ValueError(std::string(option) + ": the model of " + checkpoint_path + " is told no classes");
+  const std::vector<std::int64_t> classes =
+      conditional ? ex::read_classes("--classes", class_list.empty() ? "all" : class_list, condition.inputs)
+                  : std::vector<std::int64_t>();
+  const auto class_count = static_cast<std::int64_t>(classes.size());
+  if (conditional && !line.given("--samples")) samples = class_count * (line.smoke ? 1 : 8);
+
+  const std::string architecture = settings["architecture"];
+  std::printf("%s after %lld training steps: %lld pictures, %lld steps, %d threads\n", architecture.c_str(),
+              static_cast<long long>(checkpoint.steps()), static_cast<long long>(samples),
+              static_cast<long long>(config.steps), ed::num_threads());
   std::fflush(stdout);
+  if (similarity) {
+    const auto map = class_similarity(model, ex::class_names(checkpoint.training_settings()));
+    ex::write_csv(map, line.out / "class_similarity.csv");
+    ex::draw_png(map, line.out / "class_similarity.png");
+  }
 
   const ex::InterruptGuard guard;
   ex::Progress progress("sampling");
-  const ed::Shape all{samples, size, size, model_config.picture_channels};
+  const ed::Shape all{samples, size, size, ed::zoo::picture_channels(*network)};
   ed::Tensor<float> pictures = ed::Tensor<float>::uninitialized(all);
-  // The animation shows what fits into an 8 x 8 grid.
-  const std::int64_t shown = std::min<std::int64_t>(samples, 64);
+  // The animation shows what fits into an 8 x 8 grid, or eight pictures of each class.
+  const std::int64_t shown = std::min<std::int64_t>(samples, conditional ? 8 * class_count : 64);
+  const auto class_of = [&](std::int64_t sample) {
+    return classes[static_cast<std::size_t>((first + sample) % class_count)];
+  };
   std::vector<ed::Tensor<float>> film;
   if (frames > 0)
     film.assign(static_cast<std::size_t>(std::min(frames, config.steps)), ed::Tensor<float>(all.with_front(shown)));
@@ -119,8 +189,12 @@ void program(ex::CommandLine& line) {
       stopped = ex::InterruptGuard::interrupted();
       return stopped ? ed::sde::Flow::stop : ed::sde::Flow::go_on;
     };
+    ed::nn::Condition<float> told;
+    if (conditional)
+      for (std::int64_t i = begin; i < begin + count; ++i) told.classes.push_back(class_of(i));
+    const ed::diffusion::Guided score(model, std::move(told), guidance);
     const auto x =
-        ed::diffusion::sample_score_model(model, process, all.with_front(count), first + begin, config, observer);
+        ed::diffusion::sample_score_model(score, process, all.with_front(count), first + begin, config, observer);
     copy_rows(x, pictures.view().slice(begin, count));
   }
   progress.clear();
@@ -129,18 +203,26 @@ void program(ex::CommandLine& line) {
     if (!std::isfinite(v)) throw ed::ValueError(checkpoint_path + ": the model's samples are not finite numbers");
 
   ed::io::write_npy(line.out / "samples.npy", pictures);
-  const ed::io::GridOptions grid{
-      .columns = static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(samples)))),
-      .padding = 2,
-      .scale = samples <= 256 ? 2 : 1};
-  ed::io::save_png(line.out / "samples.png", ed::io::make_grid(pictures, grid));
+  if (conditional) {
+    ed::Tensor<std::int64_t> labels = ed::Tensor<std::int64_t>::uninitialized(ed::Shape{samples});
+    for (std::int64_t i = 0; i < samples; ++i) labels[i] = class_of(i);
+    ed::io::write_npy(line.out / "labels.npy", labels);
+  }
+  const auto grid_of = [&](const ed::Tensor<float>& part, std::int64_t scale) {
+    if (!conditional) {
+      const auto side = static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(part.extent(0)))));
+      return ed::io::make_grid(part, {.columns = side, .padding = 2, .scale = scale});
+    }
+    // A run that begins amid the classes keeps its rows: the first row is that of the first picture.
+    const auto ordered = one_row_a_class(part, class_count);
+    return ed::io::make_grid(ordered, {.columns = ordered.extent(0) / class_count, .padding = 2, .scale = scale});
+  };
+  ed::io::save_png(line.out / "samples.png", grid_of(pictures, samples <= 256 ? 2 : 1));
   if (!film.empty()) {
-    const auto first_grid = ed::io::make_grid(film[0], {.padding = 2, .scale = 2});
-    const ed::Shape s = first_grid.shape();
+    const ed::Shape s = grid_of(film[0], 2).shape();
     auto animation = ed::Tensor<float>::uninitialized({static_cast<std::int64_t>(film.size()), s[0], s[1], s[2]});
     for (std::size_t k = 0; k < film.size(); ++k)
-      copy_rows(ed::io::make_grid(film[k], {.padding = 2, .scale = 2}),
-                animation.view().slice(static_cast<std::int64_t>(k), 1));
+      copy_rows(grid_of(film[k], 2), animation.view().slice(static_cast<std::int64_t>(k), 1));
     ed::io::save_gif(line.out / "samples.gif", animation, {.delay = 6, .hold = 200});
   }
   std::printf("%lld pictures in %.1f s: %s\n", static_cast<long long>(samples), progress.seconds(),

@@ -15,6 +15,7 @@
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/train/classification.hpp"
 #include "easy_diffusion/train/trainer.hpp"
+#include "support/classes.hpp"
 #include "support/options.hpp"
 #include "support/training.hpp"
 
@@ -38,7 +39,19 @@ double accuracy(const ed::nn::Classifier<float>& model, const ed::data::ImageDat
   return static_cast<double>(right) / static_cast<double>(dataset.size());
 }
 
-void judge(const ed::nn::Classifier<float>& model, const std::string& file, const std::vector<std::string>& names) {
+/// The classes that were asked for. \throw FormatError unless there is a whole number from 0 on for each picture
+std::vector<std::int64_t> read_labels(const std::string& file, std::int64_t pictures, std::int64_t classes) {
+  const auto labels = ed::io::read_npy<std::int64_t>(file);
+  ed::expect_shape(file + ": labels", ed::Shape{pictures}, labels.shape());
+  for (const std::int64_t label : labels)
+    if (label < 0 || label >= classes)
+      throw ed::FormatError(file + ": expected classes from 0 to " + std::to_string(classes - 1) + ", got " +
+                            std::to_string(label));
+  return {labels.begin(), labels.end()};
+}
+
+void judge(const ed::nn::Classifier<float>& model, const std::string& file, const std::string& label_file,
+           const std::vector<std::string>& names) {
   ed::Tensor<float> pictures = ed::io::read_npy<float>(file);
   for (float& v : pictures) {
     if (!std::isfinite(v)) throw ed::FormatError(file + ": expected finite numbers, got " + std::to_string(v));
@@ -50,34 +63,57 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
     throw ed::FormatError(file + ": expected pictures [N, " + std::to_string(config.height) + ", " +
                           std::to_string(config.width) + ", " + std::to_string(config.picture_channels) + "], got " +
                           pictures.shape().to_string());
-  std::vector<std::int64_t> count(static_cast<std::size_t>(config.classes));
-  for (std::int64_t begin = 0; begin < pictures.extent(0); begin += 250) {
-    const auto part =
-        std::as_const(pictures).view().slice(begin, std::min<std::int64_t>(250, pictures.extent(0) - begin));
-    for (const std::int64_t c : ed::train::classify(model, ed::Tensor<float>::copy_of(part)))
-      ++count[static_cast<std::size_t>(c)];
+  const std::int64_t count = pictures.extent(0);
+  std::vector<std::int64_t> asked;
+  if (!label_file.empty()) asked = read_labels(label_file, count, config.classes);
+
+  const auto classes = static_cast<std::size_t>(config.classes);
+  std::vector<std::int64_t> seen(classes), wanted(classes), agreed(classes);
+  for (std::int64_t begin = 0; begin < count; begin += 250) {
+    const auto part = std::as_const(pictures).view().slice(begin, std::min<std::int64_t>(250, count - begin));
+    std::size_t sample = static_cast<std::size_t>(begin);
+    for (const std::int64_t c : ed::train::classify(model, ed::Tensor<float>::copy_of(part))) {
+      ++seen[static_cast<std::size_t>(c)];
+      if (!asked.empty()) {
+        ++wanted[static_cast<std::size_t>(asked[sample])];
+        agreed[static_cast<std::size_t>(asked[sample])] += c == asked[sample];
+      }
+      ++sample;
+    }
   }
   std::int64_t found = 0;
-  std::printf("%lld pictures of %s:\n", static_cast<long long>(pictures.extent(0)), file.c_str());
-  for (std::size_t c = 0; c < count.size(); ++c) {
-    const std::string name = c < names.size() ? names[c] : std::to_string(c);
-    std::printf("  %-12s %6lld\n", name.c_str(), static_cast<long long>(count[c]));
-    found += count[c] > 0;
+  std::int64_t agreed_in_all = 0;
+  std::printf("%lld pictures of %s:\n", static_cast<long long>(count), file.c_str());
+  if (!asked.empty()) std::printf("  %-12s %6s %6s %6s\n", "", "seen", "asked", "agreed");
+  for (std::size_t c = 0; c < classes; ++c) {
+    const std::string name = ex::class_name(names, static_cast<std::int64_t>(c));
+    std::printf("  %-12s %6lld", name.c_str(), static_cast<long long>(seen[c]));
+    if (wanted[c] > 0)
+      std::printf(" %6lld %6.1f %%", static_cast<long long>(wanted[c]),
+                  100 * static_cast<double>(agreed[c]) / static_cast<double>(wanted[c]));
+    std::printf("\n");
+    found += seen[c] > 0;
+    agreed_in_all += agreed[c];
   }
-  std::printf("classes found: %lld of %lld\n", static_cast<long long>(found), static_cast<long long>(count.size()));
+  std::printf("classes found: %lld of %zu\n", static_cast<long long>(found), classes);
+  if (!asked.empty())
+    std::printf("agreement with the class asked for: %.1f %% of %lld\n",
+                100 * static_cast<double>(agreed_in_all) / static_cast<double>(count), static_cast<long long>(count));
 }
 
 void program(ex::CommandLine& line) {
   ex::TrainingOptions options;
   options.gamma = 0.7;
   options.default_epochs = 3;
-  std::string judged;
+  std::string judged, judge_labels;
   line.describe(
       "Trains a classifier on the ten garments (or other labelled IDX pictures) and measures it on the test set.\n"
       "With --judge FILE it counts the classes among generated pictures (samples.npy).");
   line.add("--judge", judged, "samples.npy to look at, with the checkpoint in --out where there is one");
+  line.add("--judge-labels", judge_labels, "labels.npy beside it: also say how often the class is the one asked for");
   options.add_to(line);
   line.parse();
+  if (!judge_labels.empty() && judged.empty()) throw ed::ValueError("--judge-labels: needs --judge");
   if (line.smoke) {
     if (!line.given("--limit")) options.limit = 128;
     if (!line.given("--batch")) options.batch = 32;
@@ -119,7 +155,7 @@ void program(ex::CommandLine& line) {
   ed::train::Checkpoint(checkpoint_path).load_weights(model);
   std::printf("accuracy on %lld test pictures: %.2f %%\n", static_cast<long long>(test_set.size()),
               100 * accuracy(model, test_set));
-  if (!judged.empty()) judge(model, judged, train_set.class_names);
+  if (!judged.empty()) judge(model, judged, judge_labels, train_set.class_names);
 }
 
 }  // namespace

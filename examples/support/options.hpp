@@ -72,6 +72,7 @@ class CommandLine {
   int threads = num_threads();
   std::filesystem::path out = "out";
   bool smoke = false;
+  bool makes_folder = true;  ///< false: `out` is made only where it is asked for, or a smoke run needs it
 
   CommandLine(int argc, const char* const* argv) : argc_(argc), argv_(argv) {
     add("--seed", seed, "seed of all random numbers");
@@ -132,6 +133,7 @@ class CommandLine {
       out = out_text_;
     }
     set_num_threads(threads);
+    if (!makes_folder && !smoke && !given("--out")) return;
     std::error_code error;
     std::filesystem::create_directories(out, error);
     if (!std::filesystem::is_directory(out))

@@ -150,6 +150,50 @@ TEST_CASE("safetensors: half precision", "[io]") {
   CHECK(b[3] == std::ldexp(1.0F, -133));
 }
 
+TEST_CASE("safetensors: half precision is written to the nearest number", "[io]") {
+  const double inf = std::numeric_limits<double>::infinity();
+  const auto half = [](double value) { return static_cast<double>(io::Float16(value)); };
+  const auto brain = [](double value) { return static_cast<double>(io::BFloat16(value)); };
+  // Every number of both types comes back, infinities and signs with them.
+  for (unsigned bits = 0; bits < 0x10000U; ++bits) {
+    io::Float16 h;
+    h.bits = static_cast<std::uint16_t>(bits);
+    io::BFloat16 b;
+    b.bits = static_cast<std::uint16_t>(bits);
+    if (const auto value = static_cast<double>(h); std::isnan(value) ? !std::isnan(half(value)) : io::Float16(value).bits != bits)
+      FAIL_CHECK("F16 " << bits);
+    if (const auto value = static_cast<double>(b); std::isnan(value) ? !std::isnan(brain(value)) : io::BFloat16(value).bits != bits)
+      FAIL_CHECK("BF16 " << bits);
+  }
+  CHECK(half(1 + 0x1p-11) == 1.0);  // ties to even
+  CHECK(half(1 + 0x3p-11) == 1 + 0x1p-9);
+  CHECK(half(1 + 0x1.001p-11) == 1 + 0x1p-10);
+  CHECK(half(65519.99) == 65504.0);
+  CHECK(half(65520.0) == inf);
+  CHECK(half(-1e300) == -inf);
+  CHECK(half(0x1p-25) == 0.0);
+  CHECK(half(0x1.01p-25) == 0x1p-24);
+  CHECK(half(0x1.ffep-15) == 0x1p-14);  // rounds up into the normal numbers
+  CHECK(brain(1 + 0x1p-8) == 1.0);
+  CHECK(brain(1 + 0x3p-8) == 1 + 0x1p-6);
+  CHECK(brain(3.4e38) == inf);
+  CHECK(brain(-0x1p-140) == 0.0);
+
+  const auto path = scratch_folder("safetensors_half_written") / "a";
+  const Tensor<float> x({2, 2}, {1.0F, -2.5F, 1e-3F, 70000.0F});
+  const auto h = Tensor<io::Float16>::copy_of(x.view());
+  const auto b = Tensor<io::BFloat16>::copy_of(x.view());
+  io::write_safetensors(path, {{"h", h}, {"b", b}});
+  const auto file = SafetensorsFile::open(path);
+  CHECK(file.dtype("h") == io::ElementType::f16);
+  CHECK(file.dtype("b") == io::ElementType::bf16);
+  CHECK(file.bytes("h").size() == 8);
+  CHECK(file.read<float>("h")[1] == -2.5F);
+  CHECK(std::abs(file.read<double>("h")[2] - 1e-3) < 5e-7);
+  CHECK(std::isinf(file.read<float>("h")[3]));
+  CHECK(file.read<float>("b")[3] == 70144.0F);
+}
+
 TEST_CASE("safetensors: what a tensor is not", "[io]") {
   const auto path = scratch_folder("safetensors_types") / "a.safetensors";
   const Tensor<float> x({3}, {1.0F, std::nanf(""), 2.0F});

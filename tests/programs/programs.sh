@@ -128,6 +128,39 @@ refused "none.npy" classify --out classifier --judge none.npy
 refused "whole/checkpoint.safetensors" classify --out classifier --judge whole/checkpoint.safetensors
 refused "classifier/checkpoint.safetensors" sample --checkpoint classifier/checkpoint.safetensors --out bad
 
+# --- classes: a model that is told them, however it was reached; a row a class; what a classifier makes of it ------------
+told() { train --model unet_transformer "$@"; }
+check "conditional, 8 steps" told --threads 1 --steps 8 --out told
+check "conditional, 3 steps" told --threads 2 --steps 3 --out told_cut
+check "conditional, 5 more" told --threads 1 --steps 8 --out told_cut --resume
+check "conditional: resumed equals whole" cmp told/checkpoint.safetensors told_cut/checkpoint.safetensors
+refused "setting condition_dropout is 0.1, asked for is 0.5" told --condition-dropout 0.5 --steps 9 --out told --resume
+classes=(--checkpoint told/checkpoint.safetensors --classes all --guidance 2 --samples 20)
+check "two of each class" sample "${classes[@]}" --threads 1 --batch 20 --out c20
+check "in batches of 7" sample "${classes[@]}" --threads 2 --batch 7 --out c7
+for file in samples.npy labels.npy samples.png samples.gif; do
+  check "classes in batches of 7: $file" cmp c20/$file c7/$file
+done
+check "the second ten by themselves" sample "${classes[@]}" --samples 10 --first 10 --out c10
+check "are the second half" cmp <(tail -c 31360 c20/samples.npy) <(tail -c 31360 c10/samples.npy)
+check "some classes" sample --checkpoint told/checkpoint.safetensors --classes 3,0 --out c2
+if command -v gnuplot > /dev/null; then
+  check "similarity of classes" sample --checkpoint told/checkpoint.safetensors --similarity --out similar
+  check "similarity is drawn" test -s similar/class_similarity.png
+fi
+check "fine-tuning from a checkpoint" told --from told/checkpoint.safetensors --steps 2 --out tuned
+classify --out classifier --judge c20/samples.npy --judge-labels c20/labels.npy > agreed.txt 2>&1
+check "a classifier says how often it agrees" grep -q "agreement with the class asked for: .* % of 20" agreed.txt
+refused "--judge-labels" classify --out classifier --judge-labels c20/labels.npy
+refused "expected [20], got [10]" classify --out classifier --judge c20/samples.npy --judge-labels c10/labels.npy
+refused "--classes" sample --checkpoint told/checkpoint.safetensors --classes 0,10 --out bad
+refused "--classes" sample --checkpoint told/checkpoint.safetensors --classes 1,1 --out bad
+refused "--guidance" sample --checkpoint told/checkpoint.safetensors --guidance -1 --out bad
+refused "is told no classes" sample --checkpoint $checkpoint --classes all --out bad
+refused "is told no class" train --condition-dropout 0.2 --out bad
+refused "sequence of embeddings" train --model UNet_Tranformer_Arch_Embeding --out bad
+refused "does not fit the model" train --from told/checkpoint.safetensors --out bad
+
 # --- wrong input -----------------------------------------------------------------------------------------------------
 before=$(cksum < whole/checkpoint.safetensors)
 refused "--steps" train --steps -1 --out whole

@@ -3,6 +3,7 @@
 /// uses.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -68,29 +69,34 @@ inline constexpr ElementTypeRow element_types[] = {
   return detail::element_types[static_cast<std::size_t>(type)].bytes;
 }
 
-/// The type that a C++ number is stored as.
-template <class T>
-inline constexpr ElementType element_type_of = [] {
-  static_assert(std::is_floating_point_v<T> || (std::is_integral_v<T> && !std::is_same_v<T, bool>));
-  if constexpr (std::is_floating_point_v<T>) {
-    static_assert(sizeof(T) == 4 || sizeof(T) == 8);
-    return sizeof(T) == 4 ? ElementType::f32 : ElementType::f64;
-  } else {
-    constexpr bool is_signed = std::is_signed_v<T>;
-    switch (sizeof(T)) {
-      case 1: return is_signed ? ElementType::i8 : ElementType::u8;
-      case 2: return is_signed ? ElementType::i16 : ElementType::u16;
-      case 4: return is_signed ? ElementType::i32 : ElementType::u32;
-      default: return is_signed ? ElementType::i64 : ElementType::u64;
-    }
-  }
-}();
-
 namespace detail {
 
-/// IEEE binary16.
+/// Bits of the nearest number (ties to even) with so many bits of exponent and fraction; too large becomes infinite.
+template <int exponent_bits, int fraction_bits>
+std::uint16_t small_float_bits(double value) noexcept {
+  constexpr int smallest_exponent = 2 - (1 << (exponent_bits - 1));  // of the normal numbers
+  constexpr std::uint32_t infinity = ((1U << exponent_bits) - 1U) << fraction_bits;
+  const std::uint32_t sign = std::signbit(value) ? 0x8000U : 0U;
+  if (std::isnan(value)) return static_cast<std::uint16_t>(sign | infinity | (1U << (fraction_bits - 1)));
+  if (std::isinf(value)) return static_cast<std::uint16_t>(sign | infinity);
+  const double magnitude = std::abs(value);
+  if (magnitude == 0) return static_cast<std::uint16_t>(sign);
+  const int exponent = std::max(std::ilogb(magnitude), smallest_exponent);
+  if (exponent > -smallest_exponent + 1) return static_cast<std::uint16_t>(sign | infinity);
+  // Whole steps of the last bit. Exponent and fraction lie side by side, so that a carry does what it should.
+  const auto steps = static_cast<std::uint32_t>(std::nearbyint(std::ldexp(magnitude, fraction_bits - exponent)));
+  const auto above = static_cast<std::uint32_t>(exponent - smallest_exponent);
+  return static_cast<std::uint16_t>(sign | ((above << fraction_bits) + steps));
+}
+
+}  // namespace detail
+
+/// IEEE binary16, as it lies in a file: 11 significant bits up to 65504. `Tensor<Float16>::copy_of(x)` is what
+/// `write_safetensors` takes to write F16; reading gives float or double.
 struct Float16 {
-  std::uint16_t bits;
+  std::uint16_t bits = 0;
+  Float16() = default;
+  explicit Float16(double value) noexcept : bits(detail::small_float_bits<5, 10>(value)) {}
   explicit operator float() const noexcept {
     const std::uint32_t sign = (bits & 0x8000U) << 16;
     const std::uint32_t exponent = (bits >> 10) & 0x1FU;
@@ -105,12 +111,37 @@ struct Float16 {
   explicit operator double() const noexcept { return static_cast<double>(static_cast<float>(*this)); }
 };
 
-/// The upper half of an IEEE binary32.
+/// The upper half of an IEEE binary32: 8 significant bits, the range of float. Written and read as `Float16` is.
 struct BFloat16 {
-  std::uint16_t bits;
+  std::uint16_t bits = 0;
+  BFloat16() = default;
+  explicit BFloat16(double value) noexcept : bits(detail::small_float_bits<8, 7>(value)) {}
   explicit operator float() const noexcept { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
   explicit operator double() const noexcept { return static_cast<double>(static_cast<float>(*this)); }
 };
+
+/// The type that a C++ number is stored as.
+template <class T>
+inline constexpr ElementType element_type_of = [] {
+  constexpr bool small_float = std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>;
+  static_assert(std::is_floating_point_v<T> || small_float || (std::is_integral_v<T> && !std::is_same_v<T, bool>));
+  if constexpr (small_float) {
+    return std::is_same_v<T, Float16> ? ElementType::f16 : ElementType::bf16;
+  } else if constexpr (std::is_floating_point_v<T>) {
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+    return sizeof(T) == 4 ? ElementType::f32 : ElementType::f64;
+  } else {
+    constexpr bool is_signed = std::is_signed_v<T>;
+    switch (sizeof(T)) {
+      case 1: return is_signed ? ElementType::i8 : ElementType::u8;
+      case 2: return is_signed ? ElementType::i16 : ElementType::u16;
+      case 4: return is_signed ? ElementType::i32 : ElementType::u32;
+      default: return is_signed ? ElementType::i64 : ElementType::u64;
+    }
+  }
+}();
+
+namespace detail {
 
 /// Files do not align their elements.
 template <class Source, class T>

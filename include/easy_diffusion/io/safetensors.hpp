@@ -141,7 +141,7 @@ class SafetensorsFile {
 
 /// A tensor to write: a name, and elements that somebody else owns and keeps until the file is written.
 struct SafetensorsEntry {
-  /// T is float, double or an integer type of 8 to 64 bits.
+  /// T is float, double, `Float16`, `BFloat16` or an integer type of 8 to 64 bits.
   template <class T>
   SafetensorsEntry(std::string entry_name, TensorView<T> view)
       : name(std::move(entry_name)),

@@ -11,6 +11,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/add.hpp"
 #include "easy_diffusion/ops/attention.hpp"
 #include "easy_diffusion/ops/embedding_add.hpp"
@@ -107,6 +108,9 @@ class MultiHeadAttention {
     Tensor<T> lse;
     if (ctx != nullptr) lse = Tensor<T>::uninitialized(Shape{x.extent(0), config_.heads, x.extent(1)});
     ops::attention_forward(std::as_const(q).view(), k.view(), v.view(), config_.heads, scale(), out.view(), lse.view());
+    Trace::note("attention", query.weight.value.data(), x.shape(), out.shape(),
+                2.0 * static_cast<double>(x.extent(0) * x.extent(1) * source.extent(1)) *
+                    static_cast<double>(config_.key_width + config_.value_width));
     if (ctx != nullptr) {
       ctx->q = std::move(q);
       ctx->k = std::move(k);

@@ -10,6 +10,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/batch_norm.hpp"
 
 namespace easy_diffusion::nn {
@@ -63,6 +64,7 @@ class BatchNorm2d {
     Tensor<T> y = Tensor<T>::uninitialized(x.shape());
     ops::batch_norm_forward(x.view(), weight.value.view(), bias.value.view(), std::as_const(mean).view(),
                             std::as_const(rstd).view(), y.view());
+    Trace::note("BatchNorm", weight.value.data(), x.shape(), y.shape(), 0);
     if (ctx != nullptr) {
       ctx->x = x.shared();
       ctx->mean = training ? std::move(mean) : running_mean.value;  // a copy: `commit` changes the original

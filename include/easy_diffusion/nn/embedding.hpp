@@ -6,6 +6,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/embedding.hpp"
 
 namespace easy_diffusion::nn {
@@ -30,6 +31,7 @@ class Embedding {
     shape.push_back(weight.value.extent(1));
     Tensor<T> y = Tensor<T>::uninitialized(shape);
     ops::embedding_forward(numbers.view(), weight.value.view(), y.view());
+    Trace::note("embedding", weight.value.data(), numbers.shape(), shape, 0);
     if (ctx != nullptr) ctx->numbers = numbers.shared();
     return y;
   }

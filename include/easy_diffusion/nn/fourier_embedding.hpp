@@ -7,6 +7,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/fourier.hpp"
 
 namespace easy_diffusion::nn {
@@ -35,6 +36,7 @@ class FourierEmbedding {
     expect_rank("FourierEmbedding", 1, "[N]", t.shape());
     Tensor<T> y = Tensor<T>::uninitialized(Shape{t.extent(0), 2 * frequencies.value.size()});
     ops::fourier_features_forward(t.view(), frequencies.value.view(), y.view());
+    Trace::note("Fourier features", frequencies.value.data(), t.shape(), y.shape(), 0);
     if (ctx != nullptr) ctx->y = y.shared();
     return y;
   }

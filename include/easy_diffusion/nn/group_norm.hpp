@@ -7,6 +7,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/group_norm.hpp"
 
 namespace easy_diffusion::nn {
@@ -40,6 +41,7 @@ class GroupNorm {
     Tensor<T> rstd = Tensor<T>::uninitialized(mean.shape());
     ops::group_norm_forward(x.view(), weight.value.view(), bias.value.view(), groups_, static_cast<T>(epsilon_),
                             y.view(), mean.view(), rstd.view());
+    Trace::note("GroupNorm", weight.value.data(), x.shape(), y.shape(), 0);
     if (ctx != nullptr) {
       ctx->x = x.shared();
       ctx->mean = std::move(mean);

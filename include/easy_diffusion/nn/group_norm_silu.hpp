@@ -10,6 +10,7 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/nn/group_norm.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/group_norm_silu.hpp"
 
 namespace easy_diffusion::nn {
@@ -89,6 +90,7 @@ class GroupNormSiLU {
     Tensor<T> rstd = Tensor<T>::uninitialized(mean.shape());
     ops::group_norm_silu_forward(std::as_const(x).view(), embedding, weight.value.view(), bias.value.view(), groups_,
                                  static_cast<T>(epsilon_), y.view(), mean.view(), rstd.view());
+    Trace::note("GroupNorm, SiLU", weight.value.data(), x.shape(), y.shape(), 0);
     if (ctx != nullptr) {
       ctx->x = std::move(x);
       ctx->mean = std::move(mean);

@@ -8,6 +8,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/layer_norm.hpp"
 
 namespace easy_diffusion::nn {
@@ -37,6 +38,7 @@ class LayerNorm {
     Tensor<T> rstd = Tensor<T>::uninitialized(mean.shape());
     ops::layer_norm_forward(x.view(), weight.value.view(), bias.value.view(), static_cast<T>(epsilon_), y.view(),
                             mean.view(), rstd.view());
+    Trace::note("LayerNorm", weight.value.data(), x.shape(), y.shape(), 0);
     if (ctx != nullptr) {
       ctx->x = x.shared();
       ctx->mean = std::move(mean);

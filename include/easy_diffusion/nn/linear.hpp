@@ -7,6 +7,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/linear.hpp"
 
 namespace easy_diffusion::nn {
@@ -31,7 +32,9 @@ class Linear {
   /// \throw ShapeError where x does not fit
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
     Tensor<T> y = Tensor<T>::uninitialized(ops::linear_output_shape(x.shape(), weight.value.shape()));
-    ops::linear_forward(x.view(), weight.value.view(), bias.value.view(), y.view());
+    ops::linear_forward(x.view(), weight.value.view(), bias.value.view(), y.view(), weight.store());
+    Trace::note("linear", weight.value.data(), x.shape(), y.shape(),
+                2.0 * static_cast<double>(y.size()) * static_cast<double>(x.shape().back()));
     if (ctx != nullptr) ctx->x = x.shared();
     return y;
   }

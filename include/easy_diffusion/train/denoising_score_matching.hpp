@@ -24,14 +24,15 @@ class DenoisingScoreMatching {
   /// One batch: adds the gradients of the loss to the model's and returns the loss. The noise is that of the
   /// address (seed, streams::training_time and streams::training_noise, step).
   /// \param pictures [N, H, W, C], N >= 1
+  /// \param told     whatever the model is told beside the time: `forward(x, t, told..., ctx)`
   /// \throw ShapeError for other shapes, or where the model's score has another shape than the pictures
-  template <class Model>
+  template <class Model, class... Told>
   double accumulate(Model& model, const Tensor<typename Model::value_type>& pictures, std::uint64_t seed,
-                    std::uint32_t step, typename Model::Context& ctx) const {
+                    std::uint32_t step, typename Model::Context& ctx, const Told&... told) const {
     using T = typename Model::value_type;
     const Noised<T> noised = make_noise(pictures, seed, step);
     ctx.input_gradient = false;
-    Tensor<T> residual = model.forward(noised.x, noised.t, &ctx);
+    Tensor<T> residual = model.forward(noised.x, noised.t, told..., &ctx);
     const double loss = to_residual(residual, noised);
     // d loss / d score = 2 std residual / N
     const T scale = T(2) / static_cast<T>(pictures.extent(0));

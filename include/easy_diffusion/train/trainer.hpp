@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/batcher.hpp"
 #include "easy_diffusion/nn/ema.hpp"
@@ -76,6 +77,7 @@ class Trainer {
       throw ValueError("training: a gradient is not finite at step " + std::to_string(state_.step + 1) +
                        "; a smaller learning rate may help");
     optimizer_.step(*model_, rate);
+    if constexpr (requires { model_->commit(context_); }) model_->commit(context_);
     ema_.update(*model_);
     ++state_.step;
 
@@ -106,6 +108,8 @@ class Trainer {
  private:
   double accumulate(const data::BatchPosition& position) {
     const auto step = static_cast<std::uint32_t>(state_.step);
+    if constexpr (requires { context_.mode.training; })
+      context_.mode = {.training = true, .noise = {config_.seed, streams::dropout, step}};
     if constexpr (requires { requires Objective::uses_labels; }) {
       batcher_->fill(position, pictures_, &labels_);
       return objective_.accumulate(*model_, pictures_, labels_, config_.seed, step, context_);

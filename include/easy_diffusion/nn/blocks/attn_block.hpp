@@ -11,6 +11,7 @@
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/group_norm.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/add.hpp"
 #include "easy_diffusion/ops/attention.hpp"
 
@@ -51,6 +52,8 @@ class AttnBlock {
     if (ctx != nullptr) lse = Tensor<T>::uninitialized(Shape{tokens[0], 1, tokens[1]});
     ops::attention_forward(std::as_const(q).view().reshaped(tokens), k.view().reshaped(tokens),
                            v.view().reshaped(tokens), 1, scale(), out.view().reshaped(tokens), lse.view());
+    Trace::note("attention", query.weight.value.data(), tokens, tokens,
+                4.0 * static_cast<double>(tokens.numel()) * static_cast<double>(tokens[1]));
     if (ctx != nullptr) {
       ctx->q = std::move(q);
       ctx->k = std::move(k);

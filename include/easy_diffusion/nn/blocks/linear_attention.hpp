@@ -10,6 +10,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/linear_attention.hpp"
 
 namespace easy_diffusion::nn {
@@ -46,6 +47,8 @@ class LinearAttention {
     Tensor<T> memory = Tensor<T>::uninitialized(Shape{x.extent(0), heads_, head_width_, head_width_});
     ops::linear_attention_forward(std::as_const(qkv).view().reshaped(tokens_of(qkv.shape())), heads_, out.view(),
                                   memory.view());
+    Trace::note("linear attention", to_qkv.weight.value.data(), x.shape(), out.shape(),
+                4.0 * static_cast<double>(out.size() * head_width_));
     if (ctx != nullptr) {
       ctx->qkv = std::move(qkv);
       ctx->memory = std::move(memory);

@@ -15,6 +15,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
+#include "easy_diffusion/ops/weight_store.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
@@ -105,9 +106,24 @@ void turn_matrices(const T* from, std::int64_t taps, std::int64_t channels, std:
                });
 }
 
+/// A weight, and the store that keeps its layouts, where there is one.
+template <class T>
+struct StoredWeight {
+  const T* data;
+  WeightStore<T>* store = nullptr;
+
+  StoredWeight(const T* weight, WeightStore<T>* layouts = nullptr) : data(weight), store(layouts) {}
+};
+
+/// What a store calls the layouts.
+enum class LayoutKey : std::uint64_t { panels, dot, winograd_2, winograd_4, strided_2, strided_4, strided_5 };
+
+template <class T>
+Tensor<T> pack_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns, PanelStrides strides);
+
 /// \param rows of the product; few of them leave B as it is, where its layout allows
 template <class T>
-ColumnPanels<T> make_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
+ColumnPanels<T> make_panels(StoredWeight<T> b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
                             PanelStrides strides, std::int64_t rows) {
   constexpr std::int64_t lanes = Pack<T>::lanes;
   ColumnPanels<T> result;
@@ -115,16 +131,25 @@ ColumnPanels<T> make_panels(const T* b, std::int64_t taps, std::int64_t channels
   result.channels = channels;
   result.columns = columns;
   if (strides.column == 1 && columns % lanes == 0 && rows <= 2 * block_rows) {
-    result.data = b;
+    result.data = b.data;
     result.tap_stride = strides.tap;
     result.channel_stride = strides.channel;
     return result;
   }
-  const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
-  result.packed = Tensor<T>::uninitialized(Shape{taps * channels * padded});
+  result.packed = stored(b.store, static_cast<std::uint64_t>(LayoutKey::panels),
+                         [&] { return pack_panels(b.data, taps, channels, columns, strides); });
   result.is_packed = true;
-  result.data = result.packed.data();
-  T* const out = result.packed.data();
+  result.data = std::as_const(result.packed).data();
+  return result;
+}
+
+template <class T>
+Tensor<T> pack_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
+                      PanelStrides strides) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
+  Tensor<T> result = Tensor<T>::uninitialized(Shape{taps * channels * padded});
+  T* const out = result.data();
   // A piece of work is one tap of one panel of the widest size (the narrower ones at the end go with the last).
   constexpr std::int64_t wide = tile_vectors * lanes;
   const std::int64_t pieces = (columns + wide - 1) / wide;

@@ -1,0 +1,9 @@
+// The type that stands for any of the networks, compiled once; see unet.cpp.
+#define EASY_DIFFUSION_EXTERN_TEMPLATES  // of the networks themselves, which are compiled beside it
+
+#include "easy_diffusion/zoo/model.hpp"
+
+namespace easy_diffusion::zoo {
+template class Model<float>;
+template class Model<double>;
+}  // namespace easy_diffusion::zoo

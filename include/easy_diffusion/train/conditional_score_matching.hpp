@@ -1,0 +1,63 @@
+/// \file
+/// Denoising score matching of a model that is told the class of each picture.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/random.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/condition.hpp"
+#include "easy_diffusion/train/denoising_score_matching.hpp"
+
+namespace easy_diffusion::train {
+
+/// `DenoisingScoreMatching` with the class as condition. With probability `dropout` a picture's class is left out, so
+/// that the model learns both scores that classifier-free guidance needs \cite ho_2022_guidance. Whose class is left
+/// out in a step is a function of the address (seed, streams::condition_dropout, step).
+template <class Process>
+class ConditionalScoreMatching {
+ public:
+  static constexpr bool uses_labels = true;
+
+  /// \throw ValueError unless 0 <= dropout <= 1
+  ConditionalScoreMatching(Process process, double dropout)
+      : matching_(std::move(process)), dropout_(dropout) {
+    if (!(dropout >= 0 && dropout <= 1))
+      throw ValueError("condition dropout: expected a probability, got " + std::to_string(dropout));
+  }
+
+  /// The classes that a step tells the model; -1 where it tells none. \param labels [N]
+  template <class T>
+  [[nodiscard]] nn::Condition<T> condition(const std::vector<std::int64_t>& labels, std::uint64_t seed,
+                                           std::uint32_t step) const {
+    nn::Condition<T> told;
+    told.classes = labels;
+    Tensor<float> chance = Tensor<float>::uninitialized(Shape{static_cast<std::int64_t>(labels.size())});
+    fill_uniform(chance.span(), {seed, streams::condition_dropout, step});
+    for (std::size_t n = 0; n < labels.size(); ++n)
+      if (static_cast<double>(chance[static_cast<std::int64_t>(n)]) < dropout_) told.classes[n] = -1;
+    return told;
+  }
+
+  /// One batch: adds the gradients of the loss to the model's and returns the loss.
+  /// \param pictures [N, H, W, C], N >= 1 \param labels N class numbers
+  /// \throw ShapeError, ValueError as `DenoisingScoreMatching::accumulate` and the model's own
+  template <class Model>
+  double accumulate(Model& model, const Tensor<typename Model::value_type>& pictures,
+                    const std::vector<std::int64_t>& labels, std::uint64_t seed, std::uint32_t step,
+                    typename Model::Context& ctx) const {
+    return matching_.accumulate(model, pictures, seed, step, ctx,
+                                condition<typename Model::value_type>(labels, seed, step));
+  }
+
+ private:
+  DenoisingScoreMatching<Process> matching_;
+  double dropout_;
+};
+
+}  // namespace easy_diffusion::train
