@@ -69,12 +69,14 @@ void time_model(const ModelOptions& options, const Shape& picture, Make&& make, 
   constexpr double least_seconds = 0.1;  // spent on each figure
   double forward_ms = 0;
   if (options.forward) {
+    nn::hold_weights(model);  // as a sampler does
     const Tensor<float> whole = forward(std::as_const(model), inputs, inference);
     const Tensor<float> first = forward(std::as_const(model), inputs.first(), inference);
     for (std::int64_t i = 0; i < first.size(); ++i)
       if (!(first[i] == whole[i])) throw std::runtime_error(options.name + ": a picture depends on its batch");
     forward_ms = 1e3 * median_seconds(options.repetitions,
                                       [&] { static_cast<void>(forward(std::as_const(model), inputs, inference)); });
+    nn::release_weights(model);
   }
 
   double train_ms = 0;

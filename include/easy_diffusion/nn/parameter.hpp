@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "easy_diffusion/core/parallel.hpp"
@@ -158,6 +159,7 @@ void initialize(Model& model, std::uint64_t seed) {
     using T = typename std::remove_reference_t<decltype(parameter.value)>::value_type;
     const NoiseAddress address{seed, streams::weights, index++};
     const T scale = static_cast<T>(entry.initial.scale);
+    parameter.release();
     switch (entry.initial.rule) {
       case Initial::Rule::constant: parameter.value.fill(scale); break;
       case Initial::Rule::uniform:

@@ -37,12 +37,9 @@ class WeightStore {
   std::vector<std::pair<std::uint64_t, Tensor<T>>> layouts_;
 };
 
-namespace detail {
 /// What `make()` returns, kept where there is a store.
 template <class T, class Make>
-Tensor<T> stored(WeightStore<T>* store, std::uint64_t key, Make&& make) {
+Tensor<T> stored_layout(WeightStore<T>* store, std::uint64_t key, Make&& make) {
   return store != nullptr ? store->get(key, make) : make();
 }
-}  // namespace detail
-
 }  // namespace easy_diffusion::ops

@@ -136,7 +136,7 @@ ColumnPanels<T> make_panels(StoredWeight<T> b, std::int64_t taps, std::int64_t c
     result.channel_stride = strides.channel;
     return result;
   }
-  result.packed = stored(b.store, static_cast<std::uint64_t>(LayoutKey::panels),
+  result.packed = stored_layout(b.store, static_cast<std::uint64_t>(LayoutKey::panels),
                          [&] { return pack_panels(b.data, taps, channels, columns, strides); });
   result.is_packed = true;
   result.data = std::as_const(result.packed).data();

@@ -111,7 +111,7 @@ class Winograd {
   /// Writes every element of `out`. \param strides of `weight`, whose taps count backwards where `flipped`
   void run(const T* in, StoredWeight<T> weight, PanelStrides strides, bool flipped, const Epilogue<T>& epilogue, T* out) {
     constexpr LayoutKey key = m == 2 ? LayoutKey::winograd_2 : LayoutKey::winograd_4;
-    u_ = stored(weight.store, static_cast<std::uint64_t>(key),
+    u_ = stored_layout(weight.store, static_cast<std::uint64_t>(key),
                 [&] { return transform_weight(weight.data, strides, flipped); });
     const std::int64_t all = g_.batch * tiles_h_ * tiles_w_;
     const std::int64_t bytes = points * (g_.in_c + g_.out_c) * static_cast<std::int64_t>(sizeof(T));

@@ -303,7 +303,7 @@ class StridedWinograd {
   void take_weight(StoredWeight<T> weight, PanelStrides strides, std::int64_t channels, std::int64_t columns) {
     constexpr LayoutKey key = n == 2 ? LayoutKey::strided_2 : n == 4 ? LayoutKey::strided_4 : LayoutKey::strided_5;
     u_stride_ = spread(channels * ((columns + lanes - 1) / lanes * lanes));
-    u_ = stored(weight.store, static_cast<std::uint64_t>(key),
+    u_ = stored_layout(weight.store, static_cast<std::uint64_t>(key),
                 [&] { return transform_weight(weight.data, strides, channels, columns); });
   }
 
