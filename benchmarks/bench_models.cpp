@@ -12,6 +12,7 @@
 #include <CLI/CLI.hpp>
 
 #include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/nn/models/res_unet.hpp"
 #include "easy_diffusion/nn/models/unet.hpp"
 #include "support/model_timing.hpp"
 #include "support/options.hpp"
@@ -24,25 +25,42 @@ namespace {
 /// The standard deviation of the variance-exploding process with sigma = 25, by which outputs are divided.
 double marginal_std(double t) { return std::sqrt((std::pow(25.0, 2 * t) - 1) / (2 * std::log(25.0))); }
 
-/// A model that takes pictures and times.
-const auto unconditional = [](const auto& model, const ed::bench::ModelInputs& in, auto* ctx) {
+/// `UNetTransformerArchResBlockEmbeding` with 79 million parameters.
+nn::ResUNetConfig large() {
+  nn::ResUNetConfig config = nn::ResUNetConfig::unet_transformer_arch_res_block_embedding(marginal_std);
+  config.picture_channels = 3;
+  config.model_channels = 128;
+  config.channels = {128, 128, 256, 256, 512};
+  config.blocks = 1;
+  config.condition = {nn::ConditionKind::classes, 10, 512};
+  return config;
+}
+
+const auto pictures = [](const auto& model, const ed::bench::ModelInputs& in, auto* ctx) {
   return model.forward(in.x, in.t, ctx);
 };
+const auto pictures_of_a_class = [](const auto& model, const ed::bench::ModelInputs& in, auto* ctx) {
+  return model.forward(in.x, in.t, in.classes, ctx);
+};
 
-using Time = std::function<void(const ed::bench::ModelOptions&)>;
+/// Model<float>, made from what `config` returns, on pictures of that shape, called by `forward`.
+template <template <class> class Model, class Config, class Forward>
+auto timed(const ed::Shape& picture, Config config, Forward forward) {
+  return [=](const ed::bench::ModelOptions& options) {
+    ed::bench::time_model(
+        options, picture, [&] { return Model<float>(config()); }, forward);
+  };
+}
 
-const std::map<std::string, Time> models{
-    {"unet",
-     [](const auto& options) {
-       ed::bench::time_model(
-           options, {1, 28, 28, 1}, [] { return nn::UNet<float>(nn::UNetConfig::unet(marginal_std)); }, unconditional);
-     }},
-    {"unet_res",
-     [](const auto& options) {
-       ed::bench::time_model(
-           options, {1, 28, 28, 1}, [] { return nn::UNet<float>(nn::UNetConfig::unet_res(marginal_std)); },
-           unconditional);
-     }},
+const std::map<std::string, std::function<void(const ed::bench::ModelOptions&)>> models{
+    {"unet", timed<nn::UNet>(
+                 {1, 28, 28, 1}, [] { return nn::UNetConfig::unet(marginal_std); }, pictures)},
+    {"unet_res", timed<nn::UNet>(
+                     {1, 28, 28, 1}, [] { return nn::UNetConfig::unet_res(marginal_std); }, pictures)},
+    {"unet_transformer",
+     timed<nn::UNet>(
+         {1, 28, 28, 1}, [] { return nn::UNetConfig::unet_transformer(marginal_std); }, pictures_of_a_class)},
+    {"unet_transformer_arch_resblock_embeding", timed<nn::ResUNet>({1, 32, 32, 3}, large, pictures_of_a_class)},
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "easy_diffusion/core/parallel.hpp"
+#include "support/attention_rows.hpp"
 #include "support/convolution_rows.hpp"
 #include "support/matrix_rows.hpp"
 #include "support/norm_rows.hpp"
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
       ed::bench::convolution_rows(report);
       ed::bench::matrix_rows(report);
       ed::bench::norm_rows(report);
+      ed::bench::attention_rows(report);
     }
   });
 }

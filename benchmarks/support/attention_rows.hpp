@@ -40,7 +40,8 @@ struct PlainAttention {
                            std::int64_t head) const {
     double sum = 0;
     for (std::int64_t i = head * c.width; i < (head + 1) * c.width; ++i)
-      sum += static_cast<double>(a[row_a * c.heads * c.width + i]) * static_cast<double>(b[row_b * c.heads * c.width + i]);
+      sum +=
+          static_cast<double>(a[row_a * c.heads * c.width + i]) * static_cast<double>(b[row_b * c.heads * c.width + i]);
     return sum;
   }
 
@@ -169,7 +170,8 @@ inline void transformer_rows(OpsReport& report) {
   };
   norm();  // backward needs the means also where the filter leaves this row out
   report.row("layer_norm_16x1024x128.forward", bytes(2),
-             check("layer_norm", norm, [&](std::int64_t i) { return x_hat(i) * value(gamma, i % 128) + value(beta, i % 128); }),
+             check("layer_norm", norm,
+                   [&](std::int64_t i) { return x_hat(i) * value(gamma, i % 128) + value(beta, i % 128); }),
              norm);
   const auto norm_backward = [&] {
     ops::layer_norm_backward(x.view(), gamma.view(), std::as_const(mean).view(), std::as_const(rstd).view(), dy.view(),

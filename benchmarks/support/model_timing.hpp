@@ -7,11 +7,11 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/optim/adam.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "support/memory.hpp"
@@ -31,22 +31,22 @@ struct ModelOptions {
 
 /// A batch of noise, with its times and class numbers.
 struct ModelInputs {
-  Tensor<float> x;                    ///< [N, H, W, C]
-  Tensor<float> t;                    ///< [N], in [0.05, 0.95)
-  std::vector<std::int64_t> classes;  ///< [N], 0 to 9
+  Tensor<float> x;               ///< [N, H, W, C]
+  Tensor<float> t;               ///< [N], in [0.05, 0.95)
+  nn::Condition<float> classes;  ///< 0 to 9
 
   ModelInputs(std::int64_t batch, const Shape& picture) : x(picture.with_front(batch)), t(Shape{batch}) {
     fill_normal(x.span(), {1, streams::user, 0});
     fill_uniform(t.span(), {1, streams::user, 1});
     for (float& time : t) time = 0.05F + 0.9F * time;
-    for (std::int64_t n = 0; n < batch; ++n) classes.push_back(n * 7 % 10);
+    for (std::int64_t n = 0; n < batch; ++n) classes.classes.push_back(n * 7 % 10);
   }
 
   [[nodiscard]] ModelInputs first() const {
     ModelInputs one = *this;
     one.x = Tensor<float>::copy_of(x.view().slice(0, 1));
     one.t = Tensor<float>::copy_of(t.view().slice(0, 1));
-    one.classes.resize(1);
+    one.classes.classes.resize(1);
     return one;
   }
 };
@@ -68,12 +68,14 @@ void time_model(const ModelOptions& options, const Shape& picture, Make&& make, 
 
   double forward_ms = 0;
   if (options.forward) {
+    nn::hold_weights(model);  // as a sampler does
     const Tensor<float> whole = forward(std::as_const(model), inputs, inference);
     const Tensor<float> first = forward(std::as_const(model), inputs.first(), inference);
     for (std::int64_t i = 0; i < first.size(); ++i)
       if (!(first[i] == whole[i])) throw std::runtime_error(options.name + ": a picture depends on its batch");
     forward_ms = 1e3 * median_seconds(options.repetitions,
                                       [&] { static_cast<void>(forward(std::as_const(model), inputs, inference)); });
+    nn::release_weights(model);
   }
 
   double train_ms = 0;

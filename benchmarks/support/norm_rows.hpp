@@ -12,6 +12,7 @@
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/ops/add.hpp"
 #include "easy_diffusion/ops/group_norm.hpp"
+#include "easy_diffusion/ops/group_norm_silu.hpp"
 #include "easy_diffusion/ops/silu.hpp"
 #include "support/check.hpp"
 #include "support/ops_report.hpp"
@@ -136,43 +137,68 @@ struct PlainGroupNorm {
   }
 };
 
-inline void group_norm_rows(OpsReport& report) {
+/// Group normalisation, with and without SiLU behind it.
+inline void group_norm_rows(OpsReport& report, bool silu) {
+  const std::string name = std::string(silu ? "group_norm_silu" : "group_norm") + "_16x32x32x128_g32";
+  const std::string forward_row = name + ".forward";
+  const std::string backward_row = name + ".backward";
+  const std::string both_row = name + ".forward_backward";
+  if (!report.wants(forward_row) && !report.wants(backward_row) && !report.wants(both_row)) return;
   const Tensor<float> x = random_tensor({16, 32, 32, 128}, 1);
   const Tensor<float> dy = random_tensor(x.shape(), 2);
   const Tensor<float> gamma = random_tensor({128}, 3);
   const Tensor<float> beta = random_tensor({128}, 4);
-  Tensor<float> out(x.shape());
+  Tensor<float> y(x.shape());
+  Tensor<float> dx(x.shape());
   Tensor<float> mean(Shape{16, 32});
   Tensor<float> rstd(Shape{16, 32});
   Tensor<float> dgamma(gamma.shape());
   Tensor<float> dbeta(beta.shape());
-  const auto& read = std::as_const(mean);
-  const auto& read_rstd = std::as_const(rstd);
-  const PlainGroupNorm plain{x, gamma, beta, 32, 1e-5};
   const auto forward = [&] {
-    ops::group_norm_forward(x.view(), gamma.view(), beta.view(), 32, 1e-5F, out.view(), mean.view(), rstd.view());
+    if (silu)
+      ops::group_norm_silu_forward(x.view(), {}, gamma.view(), beta.view(), 32, 1e-5F, y.view(), mean.view(),
+                                   rstd.view());
+    else
+      ops::group_norm_forward(x.view(), gamma.view(), beta.view(), 32, 1e-5F, y.view(), mean.view(), rstd.view());
   };
   const auto backward = [&] {
-    ops::group_norm_backward(x.view(), gamma.view(), read.view(), read_rstd.view(), dy.view(), 32, out.view(),
-                             dgamma.view(), dbeta.view());
+    const auto saved_mean = std::as_const(mean).view();
+    const auto saved_rstd = std::as_const(rstd).view();
+    if (silu)
+      ops::group_norm_silu_backward(x.view(), {}, gamma.view(), beta.view(), saved_mean, saved_rstd, dy.view(), 32,
+                                    dx.view(), {}, dgamma.view(), dbeta.view());
+    else
+      ops::group_norm_backward(x.view(), gamma.view(), saved_mean, saved_rstd, dy.view(), 32, dx.view(), dgamma.view(),
+                               dbeta.view());
   };
-  forward();  // backward needs the means also where the filter leaves this row out
-  report.row(
-      "group_norm_16x32x32x128_g32.forward", passes(2, x),
-      [&] {
-        for (const std::int64_t i : samples(x.size()))
-          expect_close("group_norm forward", static_cast<double>(out[i]), plain.y(i), 1);
-      },
-      forward);
-  report.row(
-      "group_norm_16x32x32x128_g32.backward", passes(3, x),
-      [&] {
-        backward();
-        for (const std::int64_t i : samples(x.size()))
-          expect_close("group_norm backward", static_cast<double>(out[i]),
-                       plain.dx(i, [&](std::int64_t k, double) { return static_cast<double>(dy[k]); }), 1);
-      },
-      backward);
+  const auto both = [&] {
+    forward();
+    backward();
+  };
+  const PlainGroupNorm plain{x, gamma, beta, 32, 1e-5};
+  const auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+  const auto check_y = [&] {
+    forward();
+    for (const std::int64_t i : samples(x.size())) {
+      const double v = plain.y(i);
+      expect_close(forward_row, static_cast<double>(y[i]), silu ? v * sigmoid(v) : v, 1);
+    }
+  };
+  const auto check_dx = [&] {
+    backward();
+    for (const std::int64_t i : samples(x.size()))
+      expect_close(backward_row, static_cast<double>(dx[i]),
+                   plain.dx(i,
+                            [&](std::int64_t k, double v) {
+                              const double s = sigmoid(v);
+                              return static_cast<double>(dy[k]) * (silu ? s * (1 + v * (1 - s)) : 1);
+                            }),
+                   1);
+  };
+  forward();  // backward needs the means also where the filter leaves the first row out
+  report.row(forward_row, passes(2, x), check_y, forward);
+  report.row(backward_row, passes(3, x), check_dx, backward);
+  report.row(both_row, passes(5, x), check_dx, both);
 }
 
 /// One parameter of four million numbers.
@@ -207,8 +233,7 @@ inline void adam_rows(OpsReport& report) {
 
 /// Every row, each with its own data.
 inline void norm_rows(OpsReport& report) {
-  if (report.wants("group_norm_16x32x32x128_g32.forward") || report.wants("group_norm_16x32x32x128_g32.backward"))
-    group_norm_rows(report);
+  for (const bool silu : {false, true}) group_norm_rows(report, silu);
   if (report.wants("silu_16x32x32x128.forward") || report.wants("silu_16x32x32x128.backward")) silu_rows(report);
   if (report.wants("add_16x32x32x128")) add_rows(report);
   if (report.wants("adam_4M")) adam_rows(report);

@@ -189,3 +189,46 @@ TEST_CASE("given increments are replayed", "[sde][noise]") {
   const sde::GivenIncrements<double> without({0.5});
   CHECK_THROWS_AS(without.increment({0, 0, 1}, w, z), easy_diffusion::ValueError);
 }
+
+namespace {
+
+/// Brownian noise that gives whole states only.
+struct WholeNoise {
+  sde::BrownianNoise noise;
+  template <sde::State S>
+  void increment(const sde::Step& step, S& dw) const {
+    noise.increment(step, dw);
+  }
+  template <sde::State S>
+  void increment(const sde::Step& step, S& dw, S& dz) const {
+    noise.increment(step, dw, dz);
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("noise that is added piece by piece moves a state as noise that is stored does", "[sde][noise]",
+                   float, double) {
+  using S = std::vector<TestType>;
+  static_assert(sde::PiecewiseNoise<sde::BrownianNoise, TestType> && !sde::PiecewiseNoise<WholeNoise, TestType>);
+  const ThreadSetting restore;
+  const auto score = [](const S& x, double, S& out) {
+    for (std::size_t i = 0; i < x.size(); ++i) out[i] = -x[i];
+  };
+  for (const std::size_t n : {1U, 7U, 2050U, 40003U})
+    for (const int threads : {1, 3}) {
+      easy_diffusion::set_num_threads(threads);
+      const sde::BrownianNoise noise{.seed = 9, .first_element = 6};
+      const auto check = [&](const auto& system) {
+        S pieces(n, TestType(0.5)), whole = pieces;
+        sde::EulerMaruyama<S> stepper;
+        for (std::int64_t i = 0; i < 3; ++i) {
+          stepper.step(system, pieces, {i, 0.5, -0.01}, noise);
+          stepper.step(system, whole, {i, 0.5, -0.01}, WholeNoise{noise});
+        }
+        CHECK(pieces == whole);
+      };
+      check(sde::BrownianMotion(2));
+      check(sde::reverse(sde::VarianceExploding(25), score));
+    }
+}

@@ -108,7 +108,7 @@ void parallel_for(std::int64_t begin, std::int64_t end, std::int64_t grain, F&& 
     std::int64_t piece = (n + 4 * threads - 1) / (4 * threads);
     piece = ((piece + grain - 1) / grain) * grain;
     const std::int64_t count = (n + piece - 1) / piece;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (std::int64_t i = 0; i < count; ++i) {
       try {
         const std::int64_t first = begin + i * piece;

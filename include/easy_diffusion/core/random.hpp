@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -45,34 +46,45 @@ inline constexpr std::uint32_t user = 1U << 16;     ///< first number that is ne
 
 namespace detail {
 
-/// The blocks `[first, first + lanes)` of an address, as four arrays of words.
+/// The blocks `[first, first + lanes)` of an address, as four arrays of words: the low 32 bits of each element.
 template <std::size_t lanes>
 struct PhiloxLanes {
-  std::uint32_t w0[lanes], w1[lanes], w2[lanes], w3[lanes];
+  static constexpr std::size_t vectors = (lanes + philox_width - 1) / philox_width;
+  std::uint64_t w0[vectors * philox_width], w1[vectors * philox_width], w2[vectors * philox_width],
+      w3[vectors * philox_width];
 
   PhiloxLanes(const NoiseAddress& address, std::uint64_t first) {
-    for (std::size_t i = 0; i < lanes; ++i) {
-      const std::uint64_t block = first + i;
-      w0[i] = static_cast<std::uint32_t>(block);
-      w1[i] = static_cast<std::uint32_t>(block >> 32);
-      w2[i] = address.step;
-      w3[i] = address.stream;
+    constexpr std::size_t together = vectors % 4 == 0 ? 4 : 1;
+    PhiloxVector lane{};
+    for (std::size_t i = 0; i < philox_width; ++i) lane[i] = i;
+    for (std::size_t begin = 0; begin < vectors; begin += together) {
+      PhiloxVector c0[together], c1[together], c2[together], c3[together];
+      for (std::size_t v = 0; v < together; ++v) {
+        c0[v] = lane + (first + (begin + v) * philox_width);
+        c1[v] = c0[v] >> 32;
+        c2[v] = philox_broadcast(address.step);
+        c3[v] = philox_broadcast(address.stream);
+      }
+      philox_rounds_in_place(c0, c1, c2, c3, static_cast<std::uint32_t>(address.seed),
+                             static_cast<std::uint32_t>(address.seed >> 32));
+      constexpr std::size_t bytes = sizeof c0;
+      std::memcpy(w0 + begin * philox_width, c0, bytes);
+      std::memcpy(w1 + begin * philox_width, c1, bytes);
+      std::memcpy(w2 + begin * philox_width, c2, bytes);
+      std::memcpy(w3 + begin * philox_width, c3, bytes);
     }
-    philox_rounds_in_place(w0, w1, w2, w3, static_cast<std::uint32_t>(address.seed),
-                           static_cast<std::uint32_t>(address.seed >> 32));
   }
 };
 
-inline constexpr std::uint64_t joined(std::uint32_t low, std::uint32_t high) {
-  return (std::uint64_t{high} << 32) | low;
-}
+inline constexpr std::uint32_t low_word(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
+inline constexpr std::uint64_t joined(std::uint64_t low, std::uint64_t high) { return (high << 32) | low_word(low); }
 
 struct NormalDeviate {
   template <std::size_t lanes>
   static void make(const PhiloxLanes<lanes>& words, float* out) {
     for (std::size_t i = 0; i < lanes; ++i) {
-      const auto a = box_muller<float>(words.w0[i], words.w1[i]);
-      const auto b = box_muller<float>(words.w2[i], words.w3[i]);
+      const auto a = box_muller<float>(low_word(words.w0[i]), low_word(words.w1[i]));
+      const auto b = box_muller<float>(low_word(words.w2[i]), low_word(words.w3[i]));
       out[4 * i] = a.first;
       out[4 * i + 1] = a.second;
       out[4 * i + 2] = b.first;
@@ -93,10 +105,10 @@ struct UniformDeviate {
   template <std::size_t lanes>
   static void make(const PhiloxLanes<lanes>& words, float* out) {
     for (std::size_t i = 0; i < lanes; ++i) {
-      out[4 * i] = uniform_from(words.w0[i]);
-      out[4 * i + 1] = uniform_from(words.w1[i]);
-      out[4 * i + 2] = uniform_from(words.w2[i]);
-      out[4 * i + 3] = uniform_from(words.w3[i]);
+      out[4 * i] = uniform_from(low_word(words.w0[i]));
+      out[4 * i + 1] = uniform_from(low_word(words.w1[i]));
+      out[4 * i + 2] = uniform_from(low_word(words.w2[i]));
+      out[4 * i + 3] = uniform_from(low_word(words.w3[i]));
     }
   }
   template <std::size_t lanes>

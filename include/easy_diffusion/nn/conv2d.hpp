@@ -40,7 +40,7 @@ class Conv2d {
   /// \throw ShapeError where x does not fit
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
     Tensor<T> y = Tensor<T>::uninitialized(ops::conv2d_output_shape(x.shape(), weight.value.shape(), options_));
-    ops::conv2d_forward(x.view(), weight.value.view(), bias.value.view(), options_, y.view());
+    ops::conv2d_forward(x.view(), weight.value.view(), bias.value.view(), options_, y.view(), weight.store());
     Trace::note("convolution", weight.value.data(), x.shape(), y.shape(),
                 2.0 * static_cast<double>(y.size()) * static_cast<double>(weight.value.size() / y.extent(3)));
     if (ctx != nullptr) ctx->x = x.shared();

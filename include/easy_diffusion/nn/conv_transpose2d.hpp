@@ -59,7 +59,7 @@ class ConvTranspose2d {
     }
     Tensor<T> y =
         Tensor<T>::uninitialized(ops::conv_transpose2d_output_shape(x.shape(), weight.value.shape(), options));
-    ops::conv_transpose2d_forward(x.view(), weight.value.view(), bias.value.view(), options, y.view());
+    ops::conv_transpose2d_forward(x.view(), weight.value.view(), bias.value.view(), options, y.view(), weight.store());
     Trace::note("transposed convolution", weight.value.data(), x.shape(), y.shape(),
                 2.0 * static_cast<double>(x.size()) * static_cast<double>(weight.value.size() / x.extent(3)));
     if (ctx != nullptr) {

@@ -62,6 +62,7 @@ class Ema {
   void copy_to(Model& model) const {
     std::size_t index = 0;
     for_each_parameter(model, [&](const Name&, Parameter<T>& parameter, const Entry&) {
+      parameter.release();
       parameter.value = averages_[index++];
     });
   }

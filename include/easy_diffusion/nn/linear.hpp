@@ -32,7 +32,7 @@ class Linear {
   /// \throw ShapeError where x does not fit
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
     Tensor<T> y = Tensor<T>::uninitialized(ops::linear_output_shape(x.shape(), weight.value.shape()));
-    ops::linear_forward(x.view(), weight.value.view(), bias.value.view(), y.view());
+    ops::linear_forward(x.view(), weight.value.view(), bias.value.view(), y.view(), weight.store());
     Trace::note("linear", weight.value.data(), x.shape(), y.shape(),
                 2.0 * static_cast<double>(y.size()) * static_cast<double>(x.shape().back()));
     if (ctx != nullptr) ctx->x = x.shared();

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/ops/weight_store.hpp"
 #include "easy_diffusion/nn/name.hpp"
 
 namespace easy_diffusion::nn {
@@ -24,11 +26,34 @@ struct Parameter {
   /// Zeros, with a gradient of zeros.
   explicit Parameter(const Shape& shape) : value(shape), grad(shape) {}
 
+  /// Where operations keep the layouts they make of the value; null unless the value is held.
+  [[nodiscard]] ops::WeightStore<T>* store() const noexcept { return held_.store.get(); }
+  /// From now on the value does not change: what operations make of it is made once. See `hold_weights`.
+  void hold() { held_.store = std::make_shared<ops::WeightStore<T>>(); }
+  /// The value is free to change again.
+  void release() noexcept { held_.store.reset(); }
+
   [[nodiscard]] bool frozen() const noexcept { return grad.empty(); }
   void freeze() { grad = Tensor<T>(); }
   void unfreeze() {
     if (frozen() && !value.empty()) grad = Tensor<T>(value.shape());
   }
+
+ private:
+  /// A copy of a parameter is not held: its value may go another way.
+  struct Held {
+    std::shared_ptr<ops::WeightStore<T>> store;
+    Held() = default;
+    Held(const Held&) noexcept {}
+    Held(Held&&) = default;
+    Held& operator=(const Held&) noexcept {
+      store.reset();
+      return *this;
+    }
+    Held& operator=(Held&&) = default;
+    ~Held() = default;
+  };
+  Held held_;
 };
 
 /// What a visited entry is for.
@@ -113,6 +138,19 @@ void set_trainable(Model& model, bool trainable) {
   });
 }
 
+/// For sampling with weights that stay as they are: layouts that the products want are made once, not in every call (small
+/// batches gain most; a held model takes up to five times its memory). Training, loading and averages release what they
+/// change; who writes to a value by other ways calls `release_weights` first.
+template <class Model>
+void hold_weights(Model& model) {
+  for_each_parameter(model, [](const std::string&, auto& parameter, const Entry&) { parameter.hold(); });
+}
+
+template <class Model>
+void release_weights(Model& model) {
+  for_each_parameter(model, [](const std::string&, auto& parameter, const Entry&) { parameter.release(); });
+}
+
 /// Draws every entry's initial values: entry number k uses the address (seed, streams::weights, k).
 template <class Model>
 void initialize(Model& model, std::uint64_t seed) {
@@ -121,6 +159,7 @@ void initialize(Model& model, std::uint64_t seed) {
     using T = typename std::remove_reference_t<decltype(parameter.value)>::value_type;
     const NoiseAddress address{seed, streams::weights, index++};
     const T scale = static_cast<T>(entry.initial.scale);
+    parameter.release();
     switch (entry.initial.rule) {
       case Initial::Rule::constant: parameter.value.fill(scale); break;
       case Initial::Rule::uniform:

@@ -108,6 +108,7 @@ void load_state_dict(Model& model, const std::map<std::string, Tensor<T>>& sourc
   if (!misshapen.empty()) problems += "; wrong shape: " + misshapen;
   if (!problems.empty()) throw FormatError("state_dict does not fit the model" + problems);
   for_each_parameter(model, [&](const std::string& name, Parameter<T>& parameter, const Entry& entry) {
+    parameter.release();
     parameter.value = from_pytorch(source.at(name), entry.layout, parameter.value.shape());
   });
 }

@@ -51,16 +51,18 @@ inline ConvolutionGeometry conv2d_geometry(const Shape& x, const Shape& weight, 
 /// \param weight [KH, KW, C_in, C_out]
 /// \param bias   [C_out], or empty for none
 /// \param[out] y [N, OH, OW, C_out], see `conv2d_output_shape`; every element is written
+/// \param store   keeps the weight's layouts from call to call, as long as it does not change; may be left out
 /// \throw ShapeError, ValueError as `conv2d_output_shape`, or where bias or y have another shape
 template <class T>
 void conv2d_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
                     TensorView<const std::type_identity_t<T>> bias, const Conv2dOptions& options,
-                    TensorView<std::type_identity_t<T>> y) {
+                    TensorView<std::type_identity_t<T>> y,
+                    WeightStore<std::type_identity_t<T>>* store = nullptr) {
   const Shape out = conv2d_output_shape(x.shape(), weight.shape(), options);
   expect_shape("conv2d output", out, y.shape());
   if (bias) expect_shape("conv2d bias", Shape{out[3]}, bias.shape());
   detail::convolve_large_to_small(detail::conv2d_geometry(x.shape(), weight.shape(), out, options), x.data(),
-                                  weight.data(), detail::Epilogue<T>{.bias = bias.data()}, y.data());
+                                  detail::StoredWeight<T>(weight.data(), store), detail::Epilogue<T>{.bias = bias.data()}, y.data());
 }
 
 /// \param x,weight as given to forward

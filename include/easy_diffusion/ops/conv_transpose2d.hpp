@@ -56,16 +56,18 @@ inline ConvolutionGeometry conv_transpose2d_geometry(const Shape& x, const Shape
 /// \param weight [KH, KW, C_out, C_in]
 /// \param bias   [C_out], or empty for none
 /// \param[out] y [N, OH, OW, C_out], see `conv_transpose2d_output_shape`; every element is written
+/// \param store   keeps the weight's layouts from call to call, as long as it does not change; may be left out
 /// \throw ShapeError, ValueError as `conv_transpose2d_output_shape`, or where bias or y have another shape
 template <class T>
 void conv_transpose2d_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
                               TensorView<const std::type_identity_t<T>> bias, const ConvTranspose2dOptions& options,
-                              TensorView<std::type_identity_t<T>> y) {
+                              TensorView<std::type_identity_t<T>> y,
+                              WeightStore<std::type_identity_t<T>>* store = nullptr) {
   const Shape out = conv_transpose2d_output_shape(x.shape(), weight.shape(), options);
   expect_shape("conv_transpose2d output", out, y.shape());
   if (bias) expect_shape("conv_transpose2d bias", Shape{out[3]}, bias.shape());
   detail::convolve_small_to_large(detail::conv_transpose2d_geometry(x.shape(), weight.shape(), out, options), x.data(),
-                                  weight.data(), detail::Epilogue<T>{.bias = bias.data()}, y.data());
+                                  detail::StoredWeight<T>(weight.data(), store), detail::Epilogue<T>{.bias = bias.data()}, y.data());
 }
 
 /// \param x,weight as given to forward

@@ -32,7 +32,8 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 namespace detail {
 /// y [rows, columns] = x [rows, channels] * B, where B's strides say how it lies in memory.
 template <class T>
-void rows_times_matrix(const T* x, std::int64_t rows, std::int64_t channels, const T* matrix, std::int64_t columns,
+void rows_times_matrix(const T* x, std::int64_t rows, std::int64_t channels, StoredWeight<T> matrix,
+                       std::int64_t columns,
                        PanelStrides strides, const Epilogue<T>& epilogue, T* y) {
   GatherPlan& plan = PlanWorkspace::of_thread().plan;
   plan.make_rows(rows, channels, columns);
@@ -44,15 +45,17 @@ void rows_times_matrix(const T* x, std::int64_t rows, std::int64_t channels, con
 /// \param weight [C_in, C_out]
 /// \param bias   [C_out], or empty for none
 /// \param[out] y [..., C_out]; every element is written
+/// \param store keeps the weight's layouts from call to call, as long as it does not change; may be left out
 /// \throw ShapeError where shapes do not fit
 template <class T>
 void linear_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> weight,
-                    TensorView<const std::type_identity_t<T>> bias, TensorView<std::type_identity_t<T>> y) {
+                    TensorView<const std::type_identity_t<T>> bias, TensorView<std::type_identity_t<T>> y,
+                    WeightStore<std::type_identity_t<T>>* store = nullptr) {
   expect_shape("linear output", linear_output_shape(x.shape(), weight.shape()), y.shape());
   const std::int64_t in = weight.extent(0);
   const std::int64_t out = weight.extent(1);
   if (bias) expect_shape("linear bias", Shape{out}, bias.shape());
-  detail::rows_times_matrix(x.data(), x.size() / in, in, weight.data(), out, {0, out, 1},
+  detail::rows_times_matrix(x.data(), x.size() / in, in, detail::StoredWeight<T>(weight.data(), store), out, {0, out, 1},
                             detail::Epilogue<T>{.bias = bias.data()}, y.data());
 }
 
@@ -82,7 +85,7 @@ void linear_backward(TensorView<const T> x, TensorView<const std::type_identity_
   }
   if (dx) {
     expect_shape("linear input gradient", x.shape(), dx.shape());
-    detail::rows_times_matrix(dy.data(), rows, out, weight.data(), in, {0, 1, out},
+    detail::rows_times_matrix(dy.data(), rows, out, detail::StoredWeight<T>(weight.data()), in, {0, 1, out},
                               detail::Epilogue<T>{}, dx.data());
   }
 }

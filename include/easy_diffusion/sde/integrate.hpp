@@ -2,9 +2,12 @@
 /// The driver: a stepper over a time grid, with observers.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
+#include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/noise.hpp"
@@ -12,10 +15,17 @@
 
 namespace easy_diffusion::sde {
 
+/// What happens when an element of the state is no longer finite.
+enum class NonFinite {
+  go_on,  ///< nothing looks; the state stays as it is
+  fail    ///< looked for after every step: a ValueError names the step, the time and the element
+};
+
 struct IntegrateOptions {
   /// The last step of the grid without its noise: what samplers return, as the noise of the last step is visible in
   /// a picture.
   bool mean_of_last_step = false;
+  NonFinite non_finite = NonFinite::go_on;
 };
 
 /// Where an integration ended.
@@ -37,6 +47,49 @@ bool wants_stop(Observer& observer, std::int64_t step, double t, const S& x) {
   }
 }
 
+/// All observers in the order given; true where one wants to stop.
+template <class S, class... Observers>
+bool observe([[maybe_unused]] std::int64_t step, [[maybe_unused]] double t, [[maybe_unused]] const S& x,
+             Observers&... observers) {
+  bool stop = false;
+  ((stop = wants_stop(observers, step, t, x) || stop), ...);
+  return stop;
+}
+
+/// \throw ValueError naming step, time and element where one is not finite
+template <State S>
+void expect_finite(const S& x, std::int64_t step, double t) {
+  std::int64_t i = 0, first = -1;
+  for_each_element(
+      [&](const auto& e) {
+        if (!std::isfinite(e) && first < 0) first = i;
+        ++i;
+      },
+      x);
+  if (first >= 0)
+    throw ValueError("integrate: expected a finite state, got one that is not at step " + std::to_string(step) +
+                     ", t = " + shown(t) + ", element " + std::to_string(first));
+}
+
+template <class Observer>
+inline constexpr bool is_options = std::is_same_v<std::remove_cvref_t<Observer>, IntegrateOptions>;
+
+/// The loop that all forms of `integrate` share: `make_step(i, step)` for every step of the grid.
+template <State S, class MakeStep, class... Observers>
+IntegrateResult walk(S& x, const TimeGrid& grid, const IntegrateOptions& options, MakeStep&& make_step,
+                     Observers&... observers) {
+  static_assert((ObserverOf<Observers, S> && ...),
+                "integrate: an observer takes (std::int64_t step, double t, const State& x) and returns void or Flow");
+  if (observe(0, grid.start(), x, observers...)) return {0, grid.start(), true};
+  const std::int64_t n = grid.steps();
+  for (std::int64_t i = 0; i < n; ++i) {
+    make_step(i, grid.step(i));
+    if (options.non_finite == NonFinite::fail) expect_finite(x, i + 1, grid.time(i + 1));
+    if (observe(i + 1, grid.time(i + 1), x, observers...)) return {i + 1, grid.time(i + 1), true};
+  }
+  return {n, grid.end(), false};
+}
+
 }  // namespace detail
 
 /// Moves `x` along the grid in place: x(grid.start()) becomes x(grid.end()).
@@ -45,41 +98,55 @@ bool wants_stop(Observer& observer, std::int64_t step, double t, const S& x) {
 /// \param noise     asked once a step, with the step's index in the grid
 /// \param observers `observer(steps_made, t, x)` at the start and after every step, in the order given; once one
 ///                  returns `Flow::stop`, the rest are still asked and the integration ends
-/// \throw whatever the system, the noise or an observer throws
+/// \throw whatever the system, the noise or an observer throws; ValueError where `options` ask for a finite state
 template <class Stepper, class System, State S, class Noise, class... Observers>
-IntegrateResult integrate(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid, Noise&& noise,
-                          const IntegrateOptions& options, Observers&&... observers) {
+requires(!is_ode_stepper<std::remove_cvref_t<Stepper>>) IntegrateResult
+    integrate(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid, Noise&& noise,
+              const IntegrateOptions& options, Observers&&... observers) {
   using Method = std::remove_cvref_t<Stepper>;
   static_assert(std::is_same_v<typename Method::state_type, S>, "integrate: the stepper is made for another state");
-  static_assert(NoiseSource<std::remove_reference_t<Noise>, S>, "integrate: not a noise source for this state");
-  static_assert((ObserverOf<std::remove_reference_t<Observers>, S> && ...),
-                "integrate: an observer takes (std::int64_t step, double t, const State& x) and returns void or Flow");
   expect_fit<Method, System>();
-  const auto observe = [&]([[maybe_unused]] std::int64_t step) {
-    bool stop = false;
-    ((stop = detail::wants_stop(observers, step, grid.time(step), x) || stop), ...);
-    return stop;
-  };
-  if (observe(0)) return {0, grid.start(), true};
+  static_assert(NoiseSource<std::remove_reference_t<Noise>, brownian_t<System, S>>,
+                "integrate: not a noise source for the increments of this system");
   const NoNoise still;
-  const std::int64_t n = grid.steps();
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (options.mean_of_last_step && i == n - 1) {
-      stepper.step(system, x, grid.step(i), still);
-    } else {
-      stepper.step(system, x, grid.step(i), noise);
-    }
-    if (observe(i + 1)) return {i + 1, grid.time(i + 1), true};
-  }
-  return {n, grid.end(), false};
+  const std::int64_t last = options.mean_of_last_step ? grid.steps() - 1 : -1;
+  return detail::walk(
+      x, grid, options,
+      [&](std::int64_t i, const Step& step) {
+        if (i == last) {
+          stepper.step(system, x, step, still);
+        } else {
+          stepper.step(system, x, step, noise);
+        }
+      },
+      observers...);
 }
 
 /// The same with default options.
 template <class Stepper, class System, State S, class Noise, class... Observers>
-requires(!(std::is_same_v<std::remove_cvref_t<Observers>, IntegrateOptions> || ...)) IntegrateResult
+requires(!is_ode_stepper<std::remove_cvref_t<Stepper>> && !(detail::is_options<Observers> || ...)) IntegrateResult
     integrate(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid, Noise&& noise,
               Observers&&... observers) {
   return integrate(stepper, system, x, grid, noise, IntegrateOptions{}, observers...);
+}
+
+/// The same for an ordinary equation: no noise.
+template <class Stepper, class System, State S, class... Observers>
+requires(is_ode_stepper<std::remove_cvref_t<Stepper>>) IntegrateResult
+    integrate(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid, const IntegrateOptions& options,
+              Observers&&... observers) {
+  using Method = std::remove_cvref_t<Stepper>;
+  static_assert(std::is_same_v<typename Method::state_type, S>, "integrate: the stepper is made for another state");
+  expect_ode_fit<Method, System>();
+  return detail::walk(
+      x, grid, options, [&](std::int64_t, const Step& step) { stepper.step(system, x, step); }, observers...);
+}
+
+/// The same with default options.
+template <class Stepper, class System, State S, class... Observers>
+requires(is_ode_stepper<std::remove_cvref_t<Stepper>> && !(detail::is_options<Observers> || ...)) IntegrateResult
+    integrate(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid, Observers&&... observers) {
+  return integrate(stepper, system, x, grid, IntegrateOptions{}, observers...);
 }
 
 }  // namespace easy_diffusion::sde

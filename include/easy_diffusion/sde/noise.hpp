@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
@@ -106,6 +107,14 @@ struct BrownianNoise {
     draw_normal(dw, std::sqrt(std::abs(step.dt)), address(stream, step), first_element);
   }
 
+  /// Elements `first` to `first + dw.size() - 1` of that dW, the same bits, for a stepper that adds it piece by piece.
+  template <std::floating_point T>
+  void increment(const Step& step, std::span<T> dw, std::int64_t first) const {
+    detail::fill_scaled(dw.data(), 0, static_cast<std::int64_t>(dw.size()),
+                        static_cast<T>(std::sqrt(std::abs(step.dt))), address(stream, step),
+                        first_element + static_cast<std::uint64_t>(first));
+  }
+
   /// dW as above, the same bits, and dZ = dt/2 (dW + sqrt(abs(dt)/3) * second deviate).
   template <State S>
   void increment(const Step& step, S& dw, S& dz) const {
@@ -125,6 +134,43 @@ struct BrownianNoise {
     return {seed, which, static_cast<std::uint32_t>(step.index)};
   }
 };
+
+/// A source that gives any piece of an increment to contiguous elements of T.
+template <class Noise, class T>
+concept PiecewiseNoise = requires(const Noise& noise, const Step& step, std::span<T> dw, std::int64_t first) {
+  noise.increment(step, dw, first);
+};
+
+/// f(x_i, others_i..., dw_i) for every element. Where states are contiguous and the noise comes in pieces, an increment
+/// goes from its making to its use through the first-level cache and is never stored; the bits are the same.
+/// \param work takes dW otherwise
+template <class F, State S, class Noise, class... Others>
+void update_with_noise(F&& f, const Step& step, Noise& noise, S& work, S& x, const Others&... others) {
+  if constexpr (detail::Contiguous<S> && !detail::is_std_array<S> && PiecewiseNoise<Noise, scalar_t<S>>) {
+    (detail::expect_same_extents(x, others), ...);
+    const auto over = [&](auto* to, const auto*... from) {
+      return [&f, &step, &noise, to, from...](std::int64_t first, std::int64_t last) {
+        constexpr std::int64_t piece = 1024;
+        scalar_t<S> dw[piece];
+        for (std::int64_t i = first; i < last; i += piece) {
+          const std::int64_t n = piece < last - i ? piece : last - i;
+          noise.increment(step, std::span<scalar_t<S>>(dw, static_cast<std::size_t>(n)), i);
+          detail::loop(f, 0, n, to + i, (from + i)..., static_cast<const scalar_t<S>*>(dw));
+        }
+      };
+    };
+    const auto move = over(x.data(), others.data()...);
+    const auto n = static_cast<std::int64_t>(x.size());
+    if (n > detail::parallel_grain)
+      parallel_for(0, n, detail::parallel_grain, move);
+    else
+      move(0, n);
+  } else {
+    make_room(work, x);
+    noise.increment(step, work);
+    update_elements(f, x, others..., std::as_const(work));
+  }
+}
 
 /// All increments are zero. A step with it is the step's mean, wherever the noise enters linearly.
 struct NoNoise {

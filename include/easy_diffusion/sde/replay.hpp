@@ -58,37 +58,55 @@ class CoarseNoise {
       throw ValueError("coarse noise: expected a refinement of at least 1, got " + std::to_string(refinement));
   }
 
-  void increment(const Step& step, S& dw) {
-    fill(dw, 0);
-    make_room(part_, dw);
-    for (std::int64_t i = 0; i < refinement_; ++i) {
-      fine_.increment(fine_step(step, i), part_);
-      update_elements([](auto& sum, const auto& e) { sum += e; }, dw, part_);
-    }
+  template <State B>
+  requires NoiseSource<Fine, B>
+  void increment(const Step& step, B& dw) {
+    with_room(dw, [&](B& part, B&) {
+      fill(dw, 0);
+      for (std::int64_t i = 0; i < refinement_; ++i) {
+        fine_.increment(fine_step(step, i), part);
+        update_elements([](auto& sum, const auto& e) { sum += e; }, dw, part);
+      }
+    });
   }
 
-  void increment(const Step& step, S& dw, S& dz) {
-    fill(dw, 0);
-    fill(dz, 0);
-    make_room(part_, dw);
-    make_room(part_z_, dw);
-    for (std::int64_t i = 0; i < refinement_; ++i) {
-      const Step fine = fine_step(step, i);
-      fine_.increment(fine, part_, part_z_);
-      // W stands at dw above the start of the long step when the short one begins.
-      update_elements(
-          [dt = fine.dt](auto& z, const auto& z_part, auto& w, const auto& w_part) {
-            z += z_part + static_cast<std::remove_reference_t<decltype(w)>>(dt) * w;
-            w += w_part;
-          },
-          dz, part_z_, dw, part_);
-    }
+  template <State B>
+  requires NoiseSource<Fine, B>
+  void increment(const Step& step, B& dw, B& dz) {
+    with_room(dw, [&](B& part, B& part_z) {
+      fill(dw, 0);
+      fill(dz, 0);
+      for (std::int64_t i = 0; i < refinement_; ++i) {
+        const Step fine = fine_step(step, i);
+        fine_.increment(fine, part, part_z);
+        // W stands at dw above the start of the long step when the short one begins.
+        update_elements(
+            [dt = fine.dt](auto& z, const auto& z_part, auto& w, const auto& w_part) {
+              z += z_part + static_cast<std::remove_reference_t<decltype(w)>>(dt) * w;
+              w += w_part;
+            },
+            dz, part_z, dw, part);
+      }
+    });
   }
 
  private:
   [[nodiscard]] Step fine_step(const Step& step, std::int64_t i) const {
     const double dt = step.dt / static_cast<double>(refinement_);
     return {step.index * refinement_ + i, step.t + static_cast<double>(i) * dt, dt};
+  }
+
+  // Work states for dW of the state's type are kept; a shared Brownian motion is a number or a short array.
+  template <class B, class F>
+  void with_room(const B& dw, F&& f) {
+    if constexpr (std::is_same_v<B, S>) {
+      make_room(part_, dw);
+      make_room(part_z_, dw);
+      f(part_, part_z_);
+    } else {
+      B part = dw, part_z = dw;
+      f(part, part_z);
+    }
   }
 
   Fine fine_;

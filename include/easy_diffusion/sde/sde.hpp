@@ -2,6 +2,7 @@
 /// Everything of the floor `sde/`.
 #pragma once
 
+#include "easy_diffusion/sde/adaptive.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/integrate.hpp"
@@ -12,4 +13,13 @@
 #include "easy_diffusion/sde/replay.hpp"
 #include "easy_diffusion/sde/reverse.hpp"
 #include "easy_diffusion/sde/state.hpp"
+#include "easy_diffusion/sde/steppers/adams_bashforth.hpp"
+#include "easy_diffusion/sde/steppers/dormand_prince.hpp"
 #include "easy_diffusion/sde/steppers/euler_maruyama.hpp"
+#include "easy_diffusion/sde/steppers/milstein.hpp"
+#include "easy_diffusion/sde/steppers/platen.hpp"
+#include "easy_diffusion/sde/steppers/reversible_heun.hpp"
+#include "easy_diffusion/sde/steppers/stochastic_runge_kutta.hpp"
+#include "easy_diffusion/sde/steppers/stratonovich.hpp"
+#include "easy_diffusion/sde/steppers/explicit_runge_kutta.hpp"
+#include "easy_diffusion/sde/steppers/exponential.hpp"

@@ -87,6 +87,7 @@ class Adam {
     const T rest1 = static_cast<T>(1 - config_.beta1);
     const T rest2 = static_cast<T>(1 - config_.beta2);
     const T epsilon = static_cast<T>(config_.epsilon);
+    parameter.release();
     T* p = parameter.value.data();
     const T* g = parameter.grad.data();
     T* m = moments.first.data();

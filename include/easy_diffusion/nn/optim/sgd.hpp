@@ -37,6 +37,7 @@ class Sgd {
       if (parameter.frozen()) return;
       const bool decays = config_.decay_plain || entry.layout != Layout::plain;
       const T l2 = decays ? static_cast<T>(config_.weight_decay) : T(0);
+      parameter.release();
       T* p = parameter.value.data();
       const T* g = parameter.grad.data();
       T* v = velocity.data();

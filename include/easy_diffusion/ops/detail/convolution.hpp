@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_gemm.hpp"
@@ -21,18 +22,22 @@ inline constexpr std::int64_t few_columns = 4;
 /// out = in * B for every row of the plan, by the kernel that suits B's shape.
 template <class T>
 void planned_product(const GatherPlan& plan, std::int64_t taps, std::int64_t channels, std::int64_t columns,
-                     const T* in, const T* b, PanelStrides strides, const Epilogue<T>& epilogue, T* out) {
+                     const T* in, StoredWeight<T> b, PanelStrides strides, const Epilogue<T>& epilogue, T* out) {
   if (columns > few_columns) {
     std::int64_t rows = 0;
     for (const auto& k : plan.classes) rows += plan.samples * k.pixels;
     gather_gemm(plan, in, make_panels(b, taps, channels, columns, strides, rows), epilogue, out);
     return;
   }
-  Tensor<T> turned = Tensor<T>::uninitialized(Shape{columns, taps, channels});
-  for (std::int64_t n = 0; n < columns; ++n)
-    for (std::int64_t t = 0; t < taps; ++t)
-      for (std::int64_t c = 0; c < channels; ++c)
-        turned[(n * taps + t) * channels + c] = b[t * strides.tap + c * strides.channel + n * strides.column];
+  const Tensor<T> turned = stored_layout(b.store, static_cast<std::uint64_t>(LayoutKey::dot), [&] {
+    Tensor<T> result = Tensor<T>::uninitialized(Shape{columns, taps, channels});
+    for (std::int64_t n = 0; n < columns; ++n)
+      for (std::int64_t t = 0; t < taps; ++t)
+        for (std::int64_t c = 0; c < channels; ++c)
+          result[(n * taps + t) * channels + c] =
+              b.data[t * strides.tap + c * strides.channel + n * strides.column];
+    return result;
+  });
   gather_dot(plan, taps, channels, in, turned.data(), columns, epilogue, out);
 }
 
@@ -47,7 +52,7 @@ inline UnitMethod choose_unit_method(std::int64_t in_c, std::int64_t out_c, std:
 
 /// \return whether it was done by Winograd's algorithm
 template <class T>
-bool winograd_product(const UnitConvolution& g, const T* in, const T* weight, PanelStrides strides, bool flipped,
+bool winograd_product(const UnitConvolution& g, const T* in, StoredWeight<T> weight, PanelStrides strides, bool flipped,
                       const Epilogue<T>& epilogue, T* out) {
   switch (choose_unit_method(g.in_c, g.out_c, g.out_h, g.out_w)) {
     case UnitMethod::winograd_2: Winograd<2, T>(g).run(in, weight, strides, flipped, epilogue, out); return true;
@@ -84,8 +89,8 @@ bool strided_product(const ConvolutionGeometry& g, F&& f) {
 
 /// small = large * weight, then the epilogue over C_small. Writes every element of `small`.
 template <class T>
-void convolve_large_to_small(const ConvolutionGeometry& g, const T* large, const T* weight,
-                             const Epilogue<T>& epilogue, T* small) {
+void convolve_large_to_small(const ConvolutionGeometry& g, const T* large,
+                             std::type_identity_t<StoredWeight<T>> weight, const Epilogue<T>& epilogue, T* small) {
   const PanelStrides strides{g.large_c * g.small_c, g.small_c, 1};
   if (g.is_unit() && winograd_product<T>({g.batch, g.large_h, g.large_w, g.large_c, g.small_h, g.small_w, g.small_c, g.padding},
                                       large, weight, strides, false, epilogue, small))
@@ -97,8 +102,8 @@ void convolve_large_to_small(const ConvolutionGeometry& g, const T* large, const
 
 /// large = small * transposed weight, then the epilogue over C_large. Writes every element of `large`.
 template <class T>
-void convolve_small_to_large(const ConvolutionGeometry& g, const T* small, const T* weight,
-                             const Epilogue<T>& epilogue, T* large) {
+void convolve_small_to_large(const ConvolutionGeometry& g, const T* small,
+                             std::type_identity_t<StoredWeight<T>> weight, const Epilogue<T>& epilogue, T* large) {
   const PanelStrides strides{g.large_c * g.small_c, 1, g.small_c};
   // A convolution with the kernel turned around and padding 2 - padding.
   if (g.is_unit() && winograd_product<T>({g.batch, g.small_h, g.small_w, g.small_c, g.large_h, g.large_w, g.large_c, 2 - g.padding},
@@ -112,6 +117,12 @@ void convolve_small_to_large(const ConvolutionGeometry& g, const T* small, const
 /// dweight [KH, KW, C_large, C_small] += sum over small pixels of large (x) small.
 template <class T>
 void add_convolution_weight_gradient(const ConvolutionGeometry& g, const T* large, const T* small, T* dweight) {
+  // Where pictures are small, transforms cost more than they save here.
+  if (g.is_unit() && choose_unit_method(g.large_c, g.small_c, g.small_h, g.small_w) == UnitMethod::winograd_4) {
+    const UnitConvolution unit{g.batch,   g.large_h, g.large_w, g.large_c,
+                               g.small_h, g.small_w, g.small_c, g.padding};
+    return Winograd<4, T>(unit).add_weight_gradient(large, small, dweight);
+  }
   weight_gemm(PlanWorkspace::of_thread().make(g, true), g.taps(), g.large_c, g.small_c, large, small, dweight);
 }
 

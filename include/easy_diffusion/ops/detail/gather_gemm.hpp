@@ -15,6 +15,8 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
+#include "easy_diffusion/ops/detail/turn_square.hpp"
+#include "easy_diffusion/ops/weight_store.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
@@ -74,18 +76,18 @@ inline void turn_matrix(const T* from, std::int64_t channels, std::int64_t colum
     return;
   }
   // By squares: whole cache lines of the source are used up, and whole lines of the result are written at a time.
-  constexpr std::int64_t square = 16;
-  T buffer[square][square];
-  for (std::int64_t c = 0; c < channels; c += square) {
-    const std::int64_t height = std::min(square, channels - c);
+  constexpr std::int64_t square = Pack<T>::lanes;
+  for (std::int64_t c = 0; c < channels; c += square)
     for (std::int64_t j = 0; j < columns; j += square) {
-      const std::int64_t breadth = std::min(square, columns - j);
-      for (std::int64_t y = 0; y < breadth; ++y)
-        for (std::int64_t x = 0; x < height; ++x)
-          buffer[x][y] = from[(c + x) * strides.channel + (j + y) * strides.column];
-      for (std::int64_t x = 0; x < height; ++x) std::copy_n(buffer[x], breadth, to + (c + x) * width + j);
+      const T* const corner = from + c * strides.channel + j * strides.column;
+      if (strides.channel == 1 && c + square <= channels && j + square <= columns) {
+        turn_square(corner, strides.column, to + c * width + j, width);
+        continue;
+      }
+      for (std::int64_t x = 0; x < std::min(square, channels - c); ++x)
+        for (std::int64_t y = 0; y < std::min(square, columns - j); ++y)
+          to[(c + x) * width + j + y] = corner[x * strides.channel + y * strides.column];
     }
-  }
 }
 
 /// The same for every tap: `to` is [taps][channels][columns].
@@ -105,9 +107,24 @@ void turn_matrices(const T* from, std::int64_t taps, std::int64_t channels, std:
                });
 }
 
+/// A weight, and the store that keeps its layouts, where there is one.
+template <class T>
+struct StoredWeight {
+  const T* data;
+  WeightStore<T>* store = nullptr;
+
+  StoredWeight(const T* weight, WeightStore<T>* layouts = nullptr) : data(weight), store(layouts) {}
+};
+
+/// What a store calls the layouts.
+enum class LayoutKey : std::uint64_t { panels, dot, winograd_2, winograd_4, strided_2, strided_4, strided_5 };
+
+template <class T>
+Tensor<T> pack_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns, PanelStrides strides);
+
 /// \param rows of the product; few of them leave B as it is, where its layout allows
 template <class T>
-ColumnPanels<T> make_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
+ColumnPanels<T> make_panels(StoredWeight<T> b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
                             PanelStrides strides, std::int64_t rows) {
   constexpr std::int64_t lanes = Pack<T>::lanes;
   ColumnPanels<T> result;
@@ -115,16 +132,25 @@ ColumnPanels<T> make_panels(const T* b, std::int64_t taps, std::int64_t channels
   result.channels = channels;
   result.columns = columns;
   if (strides.column == 1 && columns % lanes == 0 && rows <= 2 * block_rows) {
-    result.data = b;
+    result.data = b.data;
     result.tap_stride = strides.tap;
     result.channel_stride = strides.channel;
     return result;
   }
-  const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
-  result.packed = Tensor<T>::uninitialized(Shape{taps * channels * padded});
+  result.packed = stored_layout(b.store, static_cast<std::uint64_t>(LayoutKey::panels),
+                         [&] { return pack_panels(b.data, taps, channels, columns, strides); });
   result.is_packed = true;
-  result.data = result.packed.data();
-  T* const out = result.packed.data();
+  result.data = std::as_const(result.packed).data();
+  return result;
+}
+
+template <class T>
+Tensor<T> pack_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns,
+                      PanelStrides strides) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
+  Tensor<T> result = Tensor<T>::uninitialized(Shape{taps * channels * padded});
+  T* const out = result.data();
   // A piece of work is one tap of one panel of the widest size (the narrower ones at the end go with the last).
   constexpr std::int64_t wide = tile_vectors * lanes;
   const std::int64_t pieces = (columns + wide - 1) / wide;

@@ -3,12 +3,53 @@
 /// class, so that a product over a class multiplies no padding, and needs one offset a kernel element and one a pixel.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/ops/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
+
+/// A stride of at least `elements` that is an odd number of cache lines: streams so far apart do not compete for the same
+/// places of a cache.
+inline std::int64_t spread(std::int64_t elements) {
+  constexpr std::int64_t line = 16;
+  return ((elements + line - 1) / line | 1) * line;
+}
+
+/// How work of several passes is cut into rounds, so that what lies between the passes stays in a cache. No bit of the
+/// result depends on it.
+struct Rounds {
+  std::int64_t count;
+  bool apart;  ///< threads take rounds of their own; otherwise they share the passes of each round
+
+  template <class F>
+  void run(F&& f) const {
+    if (apart)
+      parallel_for(0, count, 1, f);
+    else
+      f(std::int64_t{0}, count);
+  }
+};
+
+/// Rounds whose passes the threads share. \param items that can be cut apart \param bytes between the passes for each
+inline Rounds plan_shared_rounds(std::int64_t items, std::int64_t bytes) {
+  constexpr std::int64_t shared_room = 6 << 20;  // part of a third-level cache
+  const std::int64_t fit = std::max<std::int64_t>(1, shared_room / bytes);
+  return {(items + fit - 1) / fit, false};
+}
+
+/// Rounds for each thread where there are enough of them. \param bytes_of_weight that every round goes through
+inline Rounds plan_rounds(std::int64_t items, std::int64_t bytes, std::int64_t bytes_of_weight) {
+  constexpr std::int64_t core_room = 700 << 10;   // most of a second-level cache
+  constexpr std::int64_t light_weight = 4 << 20;  // read again for every round
+  const std::int64_t fit = std::max<std::int64_t>(1, core_room / bytes);
+  const std::int64_t rounds = (items + fit - 1) / fit;
+  if (bytes_of_weight <= light_weight && rounds >= 2 * num_threads()) return {rounds, true};
+  return plan_shared_rounds(items, bytes);
+}
 
 /// Extents of both grids of a convolution and of the kernel between them: small pixel (y, x) meets, at kernel element
 /// (i, j), the large pixel (y stride + i - padding, x stride + j - padding).

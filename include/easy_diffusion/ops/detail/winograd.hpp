@@ -13,10 +13,11 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_gemm.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
+#include "easy_diffusion/ops/detail/weight_gemm.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
-/// The one-dimensional transforms: v = B^T d, u = G g, y = A^T m. The two-dimensional ones apply them to columns and rows.
+/// The one-dimensional transforms: v = B^T d, u = G g, y = A^T q, and q = A y, g = G^T u for gradients. The two-dimensional ones apply them to columns and rows.
 template <int m>
 struct Minimal;
 
@@ -91,19 +92,36 @@ struct Minimal<4> {
     y[2] = P(T(0.5)) * sum_a + P(T(2)) * sum_b;
     y[3] = P(T(0.5)) * difference_a + P(T(2)) * difference_b + q[5];
   }
+  template <class P>
+  static void output_back(const P* y, P* q) {
+    using T = typename P::value_type;
+    const P two(T(2)), half(T(0.5));
+    const P even_a = y[0] + half * y[2];
+    const P odd_a = P(T(a)) * (y[1] + half * y[3]);
+    const P even_b = y[0] + two * y[2];
+    const P odd_b = P(T(b)) * (y[1] + two * y[3]);
+    q[0] = y[0];
+    q[1] = even_a + odd_a;
+    q[2] = even_a - odd_a;
+    q[3] = even_b + odd_b;
+    q[4] = even_b - odd_b;
+    q[5] = y[3];
+  }
+  template <class P>
+  static void weight_back(const P* u, P* g) {
+    using T = typename P::value_type;
+    const P sum_a = u[1] + u[2];
+    const P sum_b = u[3] + u[4];
+    g[0] = u[0] - P(T(1 / 1.5)) * sum_a + P(T(1 / 6.0)) * sum_b;
+    g[1] = P(T(b / 6.0)) * (u[3] - u[4]) - P(T(a / 1.5)) * (u[1] - u[2]);
+    g[2] = u[5] + P(T(1 / 3.0)) * (sum_b - sum_a);
+  }
 };
 
 /// A 3x3 convolution of stride 1: out pixel (y, x) meets in pixels (y - padding + i, x - padding + j).
 struct UnitConvolution {
   std::int64_t batch, in_h, in_w, in_c, out_h, out_w, out_c, padding;
 };
-
-/// A stride of at least `elements` that is an odd number of cache lines: streams so far apart do not compete for the same
-/// places of a cache.
-inline std::int64_t spread(std::int64_t elements) {
-  constexpr std::int64_t line = 16;
-  return ((elements + line - 1) / line | 1) * line;
-}
 
 template <int m, class T>
 class Winograd {
@@ -112,28 +130,48 @@ class Winograd {
       : g_(g),
         tiles_h_((g.out_h + m - 1) / m),
         tiles_w_((g.out_w + m - 1) / m),
-        padded_((g.out_c + lanes - 1) / lanes * lanes) {}
+        padded_((g.out_c + lanes - 1) / lanes * lanes),
+        u_stride_(spread(g.in_c * padded_)) {}
 
   /// Writes every element of `out`. \param strides of `weight`, whose taps count backwards where `flipped`
-  void run(const T* in, const T* weight, PanelStrides strides, bool flipped, const Epilogue<T>& epilogue, T* out) {
-    transform_weight(weight, strides, flipped);
-    // So many tiles at a time that what lies between the passes stays in the caches.
-    constexpr std::int64_t room = 6 << 20;
+  void run(const T* in, StoredWeight<T> weight, PanelStrides strides, bool flipped, const Epilogue<T>& epilogue, T* out) {
+    constexpr LayoutKey key = m == 2 ? LayoutKey::winograd_2 : LayoutKey::winograd_4;
+    u_ = stored_layout(weight.store, static_cast<std::uint64_t>(key),
+                [&] { return transform_weight(weight.data, strides, flipped); });
     const std::int64_t all = g_.batch * tiles_h_ * tiles_w_;
     const std::int64_t bytes = points * (g_.in_c + g_.out_c) * static_cast<std::int64_t>(sizeof(T));
-    const std::int64_t fit = std::max<std::int64_t>(block_rows, room / bytes / block_rows * block_rows);
-    const std::int64_t rounds = (all + fit - 1) / fit;
-    const std::int64_t tiles = std::min(all, ((all + rounds - 1) / rounds + block_rows - 1) / block_rows * block_rows);
-    v_stride_ = spread(tiles * g_.in_c);
-    q_stride_ = spread(tiles * g_.out_c);
-    v_.resize(Shape{points, v_stride_});
-    q_.resize(Shape{points, q_stride_});
-    for (std::int64_t first = 0; first < all; first += tiles) {
-      const std::int64_t count = std::min(tiles, all - first);
-      transform_input(in, first, count);
-      multiply(count);
-      transform_output(first, count, epilogue, out);
-    }
+    const Rounds rounds = plan_rounds(all, bytes, u_.size() * static_cast<std::int64_t>(sizeof(T)));
+    rounds.run([&](std::int64_t begin, std::int64_t end) {
+      Between between;
+      for (std::int64_t round = begin; round < end; ++round) {
+        const std::int64_t first = all * round / rounds.count;
+        const std::int64_t count = all * (round + 1) / rounds.count - first;
+        between.make_room(count, g_);
+        transform_input(in, first, count, between);
+        multiply(count, between);
+        transform_output(first, count, between, epilogue, out);
+      }
+    });
+  }
+
+  /// dweight [3, 3, in_c, out_c] += sum over out pixels of in (x) dout. For m = 4.
+  void add_weight_gradient(const T* in, const T* dout, T* dweight) const {
+    Tensor<T> du(Shape{points, g_.in_c * g_.out_c});
+    const std::int64_t all = g_.batch * tiles_h_ * tiles_w_;
+    const std::int64_t bytes = points * (g_.in_c + g_.out_c) * static_cast<std::int64_t>(sizeof(T));
+    const Rounds rounds = plan_shared_rounds(all, bytes);
+    rounds.run([&](std::int64_t begin, std::int64_t end) {
+      Between between;
+      for (std::int64_t round = begin; round < end; ++round) {
+        const std::int64_t first = all * round / rounds.count;
+        const std::int64_t count = all * (round + 1) / rounds.count - first;
+        between.make_room(count, g_);
+        transform_input(in, first, count, between);
+        transform_output_gradient(dout, first, count, between);
+        add_products(count, between, du.data());
+      }
+    });
+    transform_weight_gradient(du.data(), dweight);
   }
 
  private:
@@ -142,7 +180,21 @@ class Winograd {
   static constexpr int side = Minimal<m>::points;
   static constexpr int points = side * side;
 
-  void transform_weight(const T* weight, PanelStrides strides, bool flipped) {
+  /// What lies between the passes.
+  struct Between {
+    std::int64_t v_stride = 0, q_stride = 0;  ///< from a point to the next
+    Tensor<T> v;                              ///< transformed inputs, [point][tile][in_c]
+    Tensor<T> q;                              ///< products or output gradients, [point][tile][out_c]
+
+    void make_room(std::int64_t tiles, const UnitConvolution& g) {
+      v_stride = spread(tiles * g.in_c);
+      q_stride = spread(tiles * g.out_c);
+      v.resize(Shape{points, v_stride});
+      q.resize(Shape{points, q_stride});
+    }
+  };
+
+  Tensor<T> transform_weight(const T* weight, PanelStrides strides, bool flipped) const {
     Tensor<T> turned;
     if (strides.column != 1) {
       turned = Tensor<T>::uninitialized(Shape{9, g_.in_c, g_.out_c});
@@ -150,13 +202,13 @@ class Winograd {
       weight = turned.data();
       strides = {g_.in_c * g_.out_c, g_.out_c, 1};
     }
-    u_.resize(Shape{points, g_.in_c, padded_});
+    Tensor<T> result = Tensor<T>::uninitialized(Shape{points, u_stride_});
     const std::int64_t vectors = padded_ / lanes;
     parallel_for(0, g_.in_c, std::max<std::int64_t>(1, 256 / vectors), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t c = first; c < last; ++c)
         for (std::int64_t column = 0; column < g_.out_c;) {
           const int width = panel_vectors<T>(column, g_.out_c);
-          T* const panel = u_.data() + g_.in_c * column + c * width * lanes;
+          T* const panel = result.data() + g_.in_c * column + c * width * lanes;
           for (int v = 0; v < width; ++v, column += lanes) {
             P g[9];
             for (int t = 0; t < 9; ++t) {
@@ -174,11 +226,12 @@ class Winograd {
               P u[side];
               Minimal<m>::template weight<T>(rows[i], u);
               for (int j = 0; j < side; ++j)
-                u[j].store(panel + (i * side + j) * g_.in_c * padded_ + v * lanes);
+                u[j].store(panel + (i * side + j) * u_stride_ + v * lanes);
             }
           }
         }
     });
+    return result;
   }
 
   struct TileAt {
@@ -189,7 +242,7 @@ class Winograd {
     return {number / (tiles_h_ * tiles_w_), in_picture / tiles_w_ * m, in_picture % tiles_w_ * m};
   }
 
-  void transform_input(const T* in, std::int64_t first_tile, std::int64_t count) {
+  void transform_input(const T* in, std::int64_t first_tile, std::int64_t count, Between& between) const {
     parallel_for(0, count, std::max<std::int64_t>(1, 512 / g_.in_c), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t k = first; k < last; ++k) {
         const TileAt at = tile(first_tile + k);
@@ -213,13 +266,13 @@ class Winograd {
             Minimal<m>::input(d, v);
             unrolled<side>([&](auto i) { columns[i][j] = v[i]; });
           }
-          T* to = v_.data() + k * g_.in_c + c;
+          T* to = between.v.data() + k * g_.in_c + c;
           for (int i = 0; i < side; ++i) {
             P v[side];
             Minimal<m>::input(columns[i], v);
             unrolled<side>([&](auto j) {
               vector.store(v[j], to);
-              to += v_stride_;
+              to += between.v_stride;
             });
           }
         });
@@ -228,7 +281,7 @@ class Winograd {
   }
 
   /// q[point] = v[point] u[point]
-  void multiply(std::int64_t count) {
+  void multiply(std::int64_t count, Between& between) const {
     constexpr std::int64_t wide = tile_vectors * lanes;
     const std::int64_t panels = (g_.out_c + wide - 1) / wide;
     parallel_for(0, points * panels, 1, [&](std::int64_t first, std::int64_t last) {
@@ -236,14 +289,14 @@ class Winograd {
       GatherPlan::Pixel rows[block_rows];
       for (std::int64_t item = first; item < last; ++item) {
         const std::int64_t point = item / panels;
-        const T* const v = v_.data() + point * v_stride_;
-        T* const q = q_.data() + point * q_stride_;
+        const T* const v = between.v.data() + point * between.v_stride;
+        T* const q = between.q.data() + point * between.q_stride;
         ColumnPanels<T> u;
         u.taps = 1;
         u.channels = g_.in_c;
         u.columns = g_.out_c;
         u.is_packed = true;
-        u.data = u_.data() + point * g_.in_c * padded_;
+        u.data = std::as_const(u_).data() + point * u_stride_;
         for (std::int64_t row = 0; row < count; row += block_rows) {
           const std::int64_t some = std::min(block_rows, count - row);
           for (std::int64_t r = 0; r < some; ++r) rows[r] = {(row + r) * g_.in_c, (row + r) * g_.out_c};
@@ -255,7 +308,8 @@ class Winograd {
     });
   }
 
-  void transform_output(std::int64_t first_tile, std::int64_t count, const Epilogue<T>& epilogue, T* out) {
+  void transform_output(std::int64_t first_tile, std::int64_t count, const Between& between,
+                        const Epilogue<T>& epilogue, T* out) const {
     parallel_for(0, count, std::max<std::int64_t>(1, 512 / g_.out_c), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t k = first; k < last; ++k) {
         const TileAt at = tile(first_tile + k);
@@ -263,13 +317,13 @@ class Winograd {
         const std::int64_t rows = std::min<std::int64_t>(m, g_.out_h - at.y);
         const std::int64_t columns = std::min<std::int64_t>(m, g_.out_w - at.x);
         for_vectors<T>(g_.out_c, [&](std::int64_t c, auto vector) {
-          const T* from = q_.data() + k * g_.out_c + c;
+          const T* from = between.q.data() + k * g_.out_c + c;
           P half[m][side];  // [column of results][row of points]
           for (int i = 0; i < side; ++i) {
             P q[side], r[m];
             unrolled<side>([&](auto j) {
               q[j] = vector.load(from);
-              from += q_stride_;
+              from += between.q_stride;
             });
             Minimal<m>::template output<T>(q, r);
             unrolled<m>([&](auto j) { half[j][i] = r[j]; });
@@ -291,12 +345,91 @@ class Winograd {
     });
   }
 
+  void transform_output_gradient(const T* dout, std::int64_t first_tile, std::int64_t count, Between& between) const {
+    parallel_for(0, count, std::max<std::int64_t>(1, 512 / g_.out_c), [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t k = first; k < last; ++k) {
+        const TileAt at = tile(first_tile + k);
+        const T* const corner = dout + ((at.sample * g_.out_h + at.y) * g_.out_w + at.x) * g_.out_c;
+        for_vectors<T>(g_.out_c, [&](std::int64_t c, auto vector) {
+          P columns[side][m];  // [point of the column][column]
+          for (int j = 0; j < m; ++j) {
+            P y[m], q[side];
+            for (int i = 0; i < m; ++i)
+              y[i] = at.y + i < g_.out_h && at.x + j < g_.out_w
+                         ? vector.load(corner + (i * g_.out_w + j) * g_.out_c + c)
+                         : P(T(0));
+            Minimal<m>::output_back(y, q);
+            unrolled<side>([&](auto i) { columns[i][j] = q[i]; });
+          }
+          T* to = between.q.data() + k * g_.out_c + c;
+          for (int i = 0; i < side; ++i) {
+            P q[side];
+            Minimal<m>::output_back(columns[i], q);
+            unrolled<side>([&](auto j) {
+              vector.store(q[j], to);
+              to += between.q_stride;
+            });
+          }
+        });
+      }
+    });
+  }
+
+  /// du[point] += sum over tiles of v (x) q
+  void add_products(std::int64_t count, const Between& between, T* du) const {
+    constexpr std::int64_t together = 24;
+    constexpr std::int64_t block = 256;
+    const std::int64_t groups = (g_.in_c + together - 1) / together;
+    parallel_for(0, points * groups, 1, [&](std::int64_t first, std::int64_t last) {
+      GatherPlan::Pixel pixels[block];
+      WeightRow rows[together];
+      for (std::int64_t item = first; item < last; ++item) {
+        const std::int64_t point = item / groups;
+        const std::int64_t channel = item % groups * together;
+        const std::int64_t some = std::min(together, g_.in_c - channel);
+        for (std::int64_t c = 0; c < some; ++c) rows[c] = {channel + c, channel + c};
+        for (std::int64_t k = 0; k < count; k += block) {
+          const std::int64_t tiles = std::min(block, count - k);
+          for (std::int64_t r = 0; r < tiles; ++r) pixels[r] = {(k + r) * g_.in_c, (k + r) * g_.out_c};
+          weight_rows(WeightBlock<T>{between.v.data() + point * between.v_stride,
+                                     between.q.data() + point * between.q_stride, pixels, tiles, g_.out_c,
+                                     du + point * g_.in_c * g_.out_c},
+                      rows, some);
+        }
+      }
+    });
+  }
+
+  /// dweight += G^T du G
+  void transform_weight_gradient(const T* du, T* dweight) const {
+    const std::int64_t size = g_.in_c * g_.out_c;
+    parallel_for(0, g_.in_c, std::max<std::int64_t>(1, 1024 / g_.out_c), [&](std::int64_t first, std::int64_t last) {
+      const T* const from = du + first * g_.out_c;
+      T* const to = dweight + first * g_.out_c;
+      for_vectors<T>((last - first) * g_.out_c, [&](std::int64_t i, auto vector) {
+        P rows[3][side];
+        for (int v = 0; v < side; ++v) {
+          P u[side], g[3];
+          for (int k = 0; k < side; ++k) u[k] = vector.load(from + (k * side + v) * size + i);
+          Minimal<m>::weight_back(u, g);
+          unrolled<3>([&](auto k) { rows[k][v] = g[k]; });
+        }
+        for (int k = 0; k < 3; ++k) {
+          P g[3];
+          Minimal<m>::weight_back(rows[k], g);
+          unrolled<3>([&](auto j) {
+            T* const at = to + (k * 3 + j) * size + i;
+            vector.store(vector.load(at) + g[j], at);
+          });
+        }
+      });
+    });
+  }
+
   UnitConvolution g_;
   std::int64_t tiles_h_, tiles_w_, padded_;
-  std::int64_t v_stride_ = 0, q_stride_ = 0;  ///< from a point to the next
-  Tensor<T> u_;  ///< transformed weights, [point][panel][in_c][columns of the panel]
-  Tensor<T> v_;  ///< transformed inputs, [point][tile][in_c], v_stride_ a point
-  Tensor<T> q_;  ///< products, [point][tile][out_c], q_stride_ a point
+  std::int64_t u_stride_;  ///< from a point to the next
+  Tensor<T> u_;            ///< transformed weights, [point][panel][in_c][columns of the panel]
 };
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

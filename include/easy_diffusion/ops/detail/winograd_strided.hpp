@@ -48,8 +48,8 @@ class StridedWinograd {
       : g_(g), tiles_h_((g.small_h + n - 1) / n), tiles_w_((g.small_w + n - 1) / n) {}
 
   /// small = large * weight, then the epilogue. Writes every element of `small`.
-  void large_to_small(const T* large, const T* weight, const Epilogue<T>& epilogue, T* small) {
-    transform_weight(weight, {g_.large_c * g_.small_c, g_.small_c, 1}, g_.large_c, g_.small_c);
+  void large_to_small(const T* large, StoredWeight<T> weight, const Epilogue<T>& epilogue, T* small) {
+    take_weight(weight, {g_.large_c * g_.small_c, g_.small_c, 1}, g_.large_c, g_.small_c);
     in_rounds([&](std::int64_t first, std::int64_t pictures, Places& places) {
       transform_large(large, first, pictures, places.large);
       multiply(places.large, g_.large_c, places.small, g_.small_c, pictures * picture_tiles());
@@ -58,8 +58,8 @@ class StridedWinograd {
   }
 
   /// large = small * transposed weight, then the epilogue. Writes every element of `large`.
-  void small_to_large(const T* small, const T* weight, const Epilogue<T>& epilogue, T* large) {
-    transform_weight(weight, {g_.large_c * g_.small_c, 1, g_.small_c}, g_.small_c, g_.large_c);
+  void small_to_large(const T* small, StoredWeight<T> weight, const Epilogue<T>& epilogue, T* large) {
+    take_weight(weight, {g_.large_c * g_.small_c, 1, g_.small_c}, g_.small_c, g_.large_c);
     in_rounds([&](std::int64_t first, std::int64_t pictures, Places& places) {
       transform_small(small, first, pictures, places.small);
       multiply(places.small, g_.small_c, places.large, g_.large_c, pictures * picture_tiles());
@@ -82,35 +82,22 @@ class StridedWinograd {
     Tensor<T> large, small;
   };
 
-  /// f(first picture, pictures, places), so many pictures at a time that what lies between the passes stays in a core's
-  /// cache. Where there are too few for that, threads share the work within the passes.
+  /// f(first picture, pictures, places) for some pictures at a time
   template <class F>
   void in_rounds(F&& f) const {
-    const std::int64_t bytes =
-        points.count * picture_tiles() * (g_.large_c + g_.small_c) * static_cast<std::int64_t>(sizeof(T));
-    const auto rounds_of = [&](std::int64_t room) {
-      const std::int64_t fit = std::max<std::int64_t>(1, room / bytes);
-      return (g_.batch + fit - 1) / fit;
-    };
-    constexpr std::int64_t core_room = 700 << 10;
-    constexpr std::int64_t shared_room = 6 << 20;
-    const std::int64_t many = rounds_of(core_room);
-    const bool apart = many >= 2 * num_threads();
-    const std::int64_t rounds = apart ? many : rounds_of(shared_room);
-    const auto run = [&](std::int64_t begin, std::int64_t end) {
+    const auto size = static_cast<std::int64_t>(sizeof(T));
+    const Rounds rounds =
+        plan_rounds(g_.batch, points.count * picture_tiles() * (g_.large_c + g_.small_c) * size, u_.size() * size);
+    rounds.run([&](std::int64_t begin, std::int64_t end) {
       Places places;
       for (std::int64_t round = begin; round < end; ++round) {
-        const std::int64_t first = g_.batch * round / rounds;
-        const std::int64_t pictures = g_.batch * (round + 1) / rounds - first;
+        const std::int64_t first = g_.batch * round / rounds.count;
+        const std::int64_t pictures = g_.batch * (round + 1) / rounds.count - first;
         places.large.resize(Shape{points.count, pictures * picture_tiles(), g_.large_c});
         places.small.resize(Shape{points.count, pictures * picture_tiles(), g_.small_c});
         f(first, pictures, places);
       }
-    };
-    if (apart)
-      parallel_for(0, rounds, 1, run);
-    else
-      run(0, rounds);
+    });
   }
 
   /// Even elements of d through B^T, odd ones as they are.
@@ -313,7 +300,15 @@ class StridedWinograd {
   }
   static std::int64_t first_place(std::int64_t weight) { return points.first[static_cast<std::size_t>(weight)]; }
 
-  void transform_weight(const T* weight, PanelStrides strides, std::int64_t channels, std::int64_t columns) {
+  void take_weight(StoredWeight<T> weight, PanelStrides strides, std::int64_t channels, std::int64_t columns) {
+    constexpr LayoutKey key = n == 2 ? LayoutKey::strided_2 : n == 4 ? LayoutKey::strided_4 : LayoutKey::strided_5;
+    u_stride_ = spread(channels * ((columns + lanes - 1) / lanes * lanes));
+    u_ = stored_layout(weight.store, static_cast<std::uint64_t>(key),
+                [&] { return transform_weight(weight.data, strides, channels, columns); });
+  }
+
+  Tensor<T> transform_weight(const T* weight, PanelStrides strides, std::int64_t channels,
+                             std::int64_t columns) const {
     Tensor<T> turned;
     if (strides.column != 1) {
       turned = Tensor<T>::uninitialized(Shape{9, channels, columns});
@@ -322,12 +317,12 @@ class StridedWinograd {
       strides = {channels * columns, columns, 1};
     }
     const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
-    u_.resize(Shape{points.weights, channels, padded});
+    Tensor<T> result = Tensor<T>::uninitialized(Shape{points.weights, u_stride_});
     parallel_for(0, channels, std::max<std::int64_t>(1, 4096 / padded), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t c = first; c < last; ++c)
         for (std::int64_t column = 0; column < columns;) {
           const int width = panel_vectors<T>(column, columns);
-          T* const panel = u_.data() + channels * column + c * width * lanes;
+          T* const panel = result.data() + channels * column + c * width * lanes;
           for (int v = 0; v < width; ++v, column += lanes) {
             P g[9];
             for (int t = 0; t < 9; ++t) {
@@ -346,11 +341,12 @@ class StridedWinograd {
               Filter::weight(rows[i][0], rows[i][2], u);
               u[n + 1] = rows[i][1];
               for (int j = 0; j < axis_weights; ++j)
-                u[j].store(panel + (i * axis_weights + j) * channels * padded + v * lanes);
+                u[j].store(panel + (i * axis_weights + j) * u_stride_ + v * lanes);
             }
           }
         }
     });
+    return result;
   }
 
   /// out[place] = in[place] u[weight of that place]
@@ -359,7 +355,6 @@ class StridedWinograd {
     constexpr std::int64_t wide = tile_vectors * lanes;
     constexpr std::int64_t chunk = 4 * block_rows;
     const std::int64_t panels = (columns + wide - 1) / wide;
-    const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
     std::array<std::int64_t, points.weights + 1> chunks{};  // before each weight
     for (std::int64_t w = 0; w < points.weights; ++w) {
       const std::int64_t rows = (first_place(w + 1) - first_place(w)) * tiles;
@@ -380,7 +375,7 @@ class StridedWinograd {
         u.channels = channels;
         u.columns = columns;
         u.is_packed = true;
-        u.data = u_.data() + w * channels * padded;
+        u.data = std::as_const(u_).data() + w * u_stride_;
         const std::int64_t column = item % panels * wide;
         for (std::int64_t row = begin; row < end; row += block_rows) {
           const std::int64_t some = std::min(block_rows, end - row);
@@ -394,6 +389,7 @@ class StridedWinograd {
 
   ConvolutionGeometry g_;
   std::int64_t tiles_h_, tiles_w_;
+  std::int64_t u_stride_ = 0;  ///< from a weight to the next
   Tensor<T> u_;  ///< transformed weights, [weight][panel][channel][columns of the panel]
 };
 

@@ -19,9 +19,10 @@ class EulerMaruyama {
   using state_type = S;
   static constexpr StepperTraits traits{.strong_order = 0.5,
                                         .strong_order_additive = 1.0,
+                                        .strong_order_general = 0.5,
                                         .weak_order = 1.0,
                                         .calculus = Calculus::ito,
-                                        .noise_types = {.additive = true, .diagonal = true, .scalar = true},
+                                        .noise_types = {true, true, true, true},
                                         .drift_evaluations = 1,
                                         .diffusion_evaluations = 1};
 
@@ -39,22 +40,28 @@ class EulerMaruyama {
       if constexpr (drifts) update_elements(AddScaled{step.dt}, x, drift_);
     } else if constexpr (System::noise_type == NoiseType::additive) {
       const double g = system.diffusion(step.t);
-      make_room(dw_, x);
-      noise.increment(step, dw_);
       if constexpr (drifts) {
-        update_elements(AddTwoScaled{step.dt, g}, x, drift_, dw_);
+        update_with_noise(AddTwoScaled{step.dt, g}, step, noise, dw_, x, drift_);
       } else {
-        update_elements(AddScaled{g}, x, dw_);
+        update_with_noise(AddScaled{g}, step, noise, dw_, x);
       }
     } else if constexpr (System::noise_type == NoiseType::diagonal) {
       make_room(diffusion_, x);
       system.diffusion(x, step.t, diffusion_);
-      make_room(dw_, x);
-      noise.increment(step, dw_);
       if constexpr (drifts) {
-        update_elements(AddScaledAndProduct{step.dt}, x, drift_, diffusion_, dw_);
+        update_with_noise(AddScaledAndProduct{step.dt}, step, noise, dw_, x, drift_, diffusion_);
       } else {
-        update_elements([](auto& e, const auto& b, const auto& w) { e += b * w; }, x, diffusion_, dw_);
+        update_with_noise([](auto& e, const auto& b, const auto& w) { e += b * w; }, step, noise, dw_, x, diffusion_);
+      }
+    } else if constexpr (System::noise_type == NoiseType::general) {
+      make_room(diffusion_, x);
+      typename System::brownian_type dw{};
+      noise.increment(step, dw);
+      system.diffusion(x, step.t, dw, diffusion_);
+      if constexpr (drifts) {
+        update_elements(AddTwoScaled{step.dt, 1}, x, drift_, diffusion_);
+      } else {
+        update_elements(AddScaled{1}, x, diffusion_);
       }
     } else {
       make_room(diffusion_, x);

@@ -1,0 +1,107 @@
+/// Strong orders of the Stratonovich steppers, also where the Brownian motions do not commute; the way back of the
+/// reversible one.
+
+#include <array>
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/sde/sde.hpp"
+#include "support/catch.hpp"
+
+#include "sde/paths.hpp"
+
+namespace sde = easy_diffusion::sde;
+using easy_diffusion::Tensor;
+using namespace easy_diffusion::tests;
+using sde::Calculus;
+using sde::NoiseType;
+
+namespace {
+
+using Diagonal = HyperbolicSine<Calculus::stratonovich, NoiseType::diagonal>;
+using Scalar = HyperbolicSine<Calculus::stratonovich, NoiseType::scalar>;
+
+/// dx = dV, dy = x dW: the area that no increment of V and W knows. Ito and Stratonovich agree here.
+template <Calculus which>
+struct Area {
+  using State = std::array<double, 2>;
+  using brownian_type = std::array<double, 2>;
+  static constexpr NoiseType noise_type = NoiseType::general;
+  static constexpr Calculus calculus = which;
+  static constexpr bool zero_drift = true;
+  void diffusion(const State& x, double, const brownian_type& dw, State& out) const { out = {dw[0], x[0] * dw[1]}; }
+};
+
+/// General noise with one Brownian motion is scalar noise.
+struct ScalarAsGeneral : Scalar {
+  using brownian_type = double;
+  static constexpr NoiseType noise_type = NoiseType::general;
+  template <sde::State S>
+  void diffusion(const S& x, double t, const double& dw, S& out) const {
+    Scalar::diffusion(x, t, out);
+    sde::for_each_element([dw](auto& e) { e *= dw; }, out);
+  }
+};
+
+template <template <class> class Stepper>
+void check_declared() {
+  constexpr sde::StepperTraits traits = Stepper<double>::traits;
+  check_strong<Stepper, AdditiveNonlinear>(traits.strong_order_additive, 4, 8);
+  check_strong<Stepper, Diagonal>(traits.strong_order);
+  check_order(strong_errors<Stepper<std::array<double, 2>>, Scalar>({}, 4, 9, 1200), traits.strong_order);
+  using Noncommuting = Area<traits.calculus>;
+  check_order(strong_errors<Stepper<std::array<double, 2>>, Noncommuting>({}, 2, 6, 1500), traits.strong_order_general);
+}
+
+template <class Stepper, class System>
+double after(double x) {
+  sde::integrate(Stepper{}, System{}, x, sde::TimeGrid::uniform(0, 1, 50), sde::BrownianNoise{.seed = 3});
+  return x;
+}
+
+}  // namespace
+
+TEST_CASE("Heun's method has its strong orders", "[sde][order]") { check_declared<sde::StratonovichHeun>(); }
+
+TEST_CASE("the midpoint method has its strong orders", "[sde][order]") { check_declared<sde::StratonovichMidpoint>(); }
+
+TEST_CASE("the reversible Heun method has its strong orders", "[sde][order]") { check_declared<sde::ReversibleHeun>(); }
+
+TEST_CASE("Euler-Maruyama has its order on noise that does not commute", "[sde][order]") {
+  using Stepper = sde::EulerMaruyama<std::array<double, 2>>;
+  check_order(strong_errors<Stepper, Area<Calculus::ito>>({}, 2, 6, 1500), Stepper::traits.strong_order_general);
+}
+
+TEST_CASE("general noise with one Brownian motion is scalar noise", "[sde]") {
+  const auto same = []<class Stepper>(Stepper) {
+    CHECK_THAT((after<Stepper, ScalarAsGeneral>(0.5)), WithinRel(after<Stepper, Scalar>(0.5), 1e-13));
+  };
+  same(sde::StratonovichHeun<double>{});
+  same(sde::StratonovichMidpoint<double>{});
+  same(sde::ReversibleHeun<double>{});
+}
+
+TEST_CASE("the reversible Heun method returns along its path", "[sde]") {
+  using State = Tensor<double>;
+  const State start({100}, 0.5);
+  State x = start;
+  sde::ReversibleHeun<State> stepper;
+  const sde::BrownianNoise noise{.seed = 5};
+  const auto grid = sde::TimeGrid::uniform(0, 1, 200);
+  sde::integrate(stepper, Diagonal{}, x, grid, noise);
+  const State end = x;
+  for (std::int64_t i = grid.steps(); i-- > 0;) stepper.undo(Diagonal{}, x, grid.step(i), noise);
+  double worst = 0, moved = 0;
+  for (std::int64_t i = 0; i < x.size(); ++i) {
+    worst = std::fmax(worst, std::abs(x[i] - start[i]));
+    moved = std::fmax(moved, std::abs(end[i] - start[i]));
+  }
+  CHECK(moved > 0.5);
+  CHECK(worst < 1e-10);
+  // And forward again from there, as a second integration.
+  State again = start;
+  sde::integrate(stepper, Diagonal{}, again, grid, noise);
+  CHECK(std::equal(again.begin(), again.end(), end.begin()));
+}
