@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from make_golden import HERE, SHARED, GaussianFourierProjection, marginal_std, write_safetensors
+from make_golden import HERE, SHARED, write_safetensors
+from pytorch_models import GaussianFourierProjection, marginal_std
 
 
 # --- numbers by name -------------------------------------------------------------------------------------------
