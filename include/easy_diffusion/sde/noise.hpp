@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
@@ -124,6 +125,35 @@ struct BrownianNoise {
       throw ValueError("Brownian noise: expected a step index in [0, 2^32), got " + std::to_string(step.index));
     return {seed, which, static_cast<std::uint32_t>(step.index)};
   }
+};
+
+/// The increments of another noise with the sign changed: the partner of an antithetic pair, whose mean has less variance
+/// where the result is nearly linear in the noise \cite hammersley_1956_antithetic. `Antithetic<Noise&>` shares
+/// the noise of its partner in place of a copy.
+template <class Noise>
+class Antithetic {
+ public:
+  explicit Antithetic(Noise noise) : noise_(std::forward<Noise>(noise)) {}
+
+  template <State S>
+  void increment(const Step& step, S& dw) {
+    noise_.increment(step, dw);
+    negate(dw);
+  }
+  template <State S>
+  void increment(const Step& step, S& dw, S& dz) {
+    noise_.increment(step, dw, dz);
+    negate(dw);
+    negate(dz);
+  }
+
+ private:
+  template <State S>
+  static void negate(S& x) {
+    update_elements([](auto& e) { e = -e; }, x);
+  }
+
+  Noise noise_;
 };
 
 /// All increments are zero. A step with it is the step's mean, wherever the noise enters linearly.
