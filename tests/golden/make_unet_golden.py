@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from make_golden import HERE, SHARED, Dense, GaussianFourierProjection, marginal_std, write_safetensors
+from make_golden import HERE, SHARED, write_safetensors
 from make_resnet_golden import METADATA, TENSORS, SpatialTransformer, add, draw_state
+from pytorch_models import Dense, GaussianFourierProjection, marginal_std
 
 TIMES = torch.tensor([0.25, 0.875], dtype=torch.float64)
 

@@ -58,9 +58,12 @@ TEMPLATE_TEST_CASE("Winograd convolutions agree with their definition", "[ops][w
     CHECK(relative_error(y, naive::conv2d(a.x, a.w, a.b, 1, c.padding, a.out)) <= tolerance);
 
     const auto dy = random_tensor<TestType>(a.out, 4);
-    Tensor<TestType> dx(a.x.shape(), static_cast<TestType>(std::nan("")));
-    ops::conv2d_backward(a.x.view(), a.w.view(), dy.view(), {1, c.padding}, dx.view(), {}, {});
-    CHECK(relative_error(dx, naive::conv2d_backward(a.x, a.w, dy, 1, c.padding).dx) <= tolerance);
+    Tensor<TestType> dx(a.x.shape(), static_cast<TestType>(std::nan(""))), dw(a.w.shape(), TestType(1));
+    ops::conv2d_backward(a.x.view(), a.w.view(), dy.view(), {1, c.padding}, dx.view(), dw.view(), {});
+    const auto want = naive::conv2d_backward(a.x, a.w, dy, 1, c.padding);
+    CHECK(relative_error(dx, want.dx) <= tolerance);
+    for (TestType& v : dw) v -= TestType(1);  // it was added
+    CHECK(relative_error(dw, want.dweight) <= tolerance);
   }
 }
 
@@ -179,7 +182,12 @@ TEMPLATE_TEST_CASE("Winograd convolutions have the same bits for any threads and
       ops::conv2d_backward(x, a.w.view(), dy.view().slice(first, count), {1, c.padding}, results[1].view(), {}, {});
       return results;
     };
-    same_for_any_threads([&] { return run(0, c.batch); });
+    same_for_any_threads([&] {
+      auto results = run(0, c.batch);
+      results.emplace_back(a.w.shape());
+      ops::conv2d_backward(a.x.view(), a.w.view(), dy.view(), {1, c.padding}, {}, results.back().view(), {});
+      return results;
+    });
     const Threads two(2);
     same_for_any_batch_split(c.batch, run);
   }

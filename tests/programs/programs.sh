@@ -135,9 +135,9 @@ check "conditional, 3 steps" told --threads 2 --steps 3 --out told_cut
 check "conditional, 5 more" told --threads 1 --steps 8 --out told_cut --resume
 check "conditional: resumed equals whole" cmp told/checkpoint.safetensors told_cut/checkpoint.safetensors
 refused "setting condition_dropout is 0.1, asked for is 0.5" told --condition-dropout 0.5 --steps 9 --out told --resume
-classes=(--checkpoint told/checkpoint.safetensors --classes all --guidance 2 --samples 20)
-check "two of each class" sample "${classes[@]}" --threads 1 --batch 20 --out c20
-check "in batches of 7" sample "${classes[@]}" --threads 2 --batch 7 --out c7
+classes=(--checkpoint told/checkpoint.safetensors --classes all --guidance 2)
+check "two of each class" sample "${classes[@]}" --samples 20 --threads 1 --batch 20 --out c20
+check "in batches of 7" sample "${classes[@]}" --samples 20 --threads 2 --batch 7 --out c7
 for file in samples.npy labels.npy samples.png samples.gif; do
   check "classes in batches of 7: $file" cmp c20/$file c7/$file
 done

@@ -18,14 +18,14 @@ except ImportError:
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path += [str(HERE.parent.parent / "tools" / "pytorch"), str(HERE.parent / "golden")]
 
-import make_golden
 import make_resnet_golden
 import make_unet_golden
+import pytorch_models
 from safetensors_file import read
 
 
 def small_unet(residual):
-    return lambda: make_golden.UNet(residual, (32, 32, 32, 32), 16)
+    return lambda: pytorch_models.SmallUNet(residual, (32, 32, 32, 32), 16)
 
 
 def transformer_unet(**options):

@@ -95,8 +95,7 @@ TEST_CASE("a conditional model learns what its classes look like", "[train][cond
   INFO(mean(0) << " " << mean(1) << " " << mean(2));
   CHECK(mean(0) < mean(2));
   CHECK(mean(2) < mean(1));
-  CHECK(mean(0) < 0);
-  CHECK(mean(1) > 0);
+  CHECK(mean(1) - mean(0) > 0.02);
 }
 
 TEST_CASE("a conditional training that is cut and resumed leaves the same bytes", "[train][condition]") {

@@ -206,26 +206,25 @@ TEST_CASE("run_model says in one line what is wrong", "[zoo][errors]") {
   refused("--dtype: expected f32 or f64", list);
 
   // Conditions and sizes, of other networks.
-  const auto other_model = [&](const std::string& architecture) {
+  const auto use = [&](const std::string& architecture) {
     io::write_file(scratch / "other.json", small_settings(architecture).dump());
-    zoo::Model<float> other(small_settings(architecture));
-    zoo::save_weights(scratch / "other", other);
-    return [&](const std::string& text, const std::vector<io::SafetensorsEntry>& entries) {
-      io::write_safetensors(scratch / "changed", entries);
-      refused(text, arguments({{"--config", "other.json"}, {"--weights", "other"}, {"--inputs", "changed"}}));
-    };
+    zoo::save_weights(scratch / "other", zoo::Model<float>(small_settings(architecture)));
+  };
+  const auto refused_other = [&](const std::string& text, const std::vector<io::SafetensorsEntry>& entries) {
+    io::write_safetensors(scratch / "changed", entries);
+    refused(text, arguments({{"--config", "other.json"}, {"--weights", "other"}, {"--inputs", "changed"}}));
   };
   const Tensor<std::int64_t> beyond(Shape{2}, {0, 10});
   const Tensor<float> half(Shape{2}, {0, 0.5F}), words(Shape{2, 3, 7}), odd(Shape{2, 1, 30, 30});
-  auto refused_other = other_model("UNet_Tranformer");
+  use("UNet_Tranformer");
   refused_other("expected class numbers from 0 to 9", {{"x", x}, {"t", t}, {"y", beyond}});
   refused_other("class numbers from 0, got 0.5", {{"x", x}, {"t", t}, {"y", half}});
   refused_other("got the shape [2, 3, 7]", {{"x", x}, {"t", t}, {"y", words}});
   refused_other("expected 2 class numbers, got 3", {{"x", x}, {"t", t}, {"y", three}});
-  refused_other = other_model("UNetTransformerArchResBlock");
+  use("UNetTransformerArchResBlock");
   refused_other("expected [2, 3, 6], got [2, 3, 7]", {{"x", x}, {"t", t}, {"y", words}});
   refused_other("multiples of 4, got [2, 30, 30, 1]", {{"x", odd}, {"t", t}});
-  refused_other = other_model("SimpleAutoEncoder");
+  use("SimpleAutoEncoder");
   refused_other("t: an autoencoder is told neither a time nor a condition", {{"x", x}, {"t", t}});
   const Tensor<float> uneven(Shape{2, 1, 27, 28});
   refused_other("even height and width", {{"x", uneven}});

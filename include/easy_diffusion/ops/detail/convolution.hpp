@@ -117,6 +117,12 @@ void convolve_small_to_large(const ConvolutionGeometry& g, const T* small,
 /// dweight [KH, KW, C_large, C_small] += sum over small pixels of large (x) small.
 template <class T>
 void add_convolution_weight_gradient(const ConvolutionGeometry& g, const T* large, const T* small, T* dweight) {
+  // Where pictures are small, transforms cost more than they save here.
+  if (g.is_unit() && choose_unit_method(g.large_c, g.small_c, g.small_h, g.small_w) == UnitMethod::winograd_4) {
+    const UnitConvolution unit{g.batch,   g.large_h, g.large_w, g.large_c,
+                               g.small_h, g.small_w, g.small_c, g.padding};
+    return Winograd<4, T>(unit).add_weight_gradient(large, small, dweight);
+  }
   weight_gemm(PlanWorkspace::of_thread().make(g, true), g.taps(), g.large_c, g.small_c, large, small, dweight);
 }
 

@@ -15,6 +15,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
+#include "easy_diffusion/ops/detail/turn_square.hpp"
 #include "easy_diffusion/ops/weight_store.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
@@ -75,18 +76,18 @@ inline void turn_matrix(const T* from, std::int64_t channels, std::int64_t colum
     return;
   }
   // By squares: whole cache lines of the source are used up, and whole lines of the result are written at a time.
-  constexpr std::int64_t square = 16;
-  T buffer[square][square];
-  for (std::int64_t c = 0; c < channels; c += square) {
-    const std::int64_t height = std::min(square, channels - c);
+  constexpr std::int64_t square = Pack<T>::lanes;
+  for (std::int64_t c = 0; c < channels; c += square)
     for (std::int64_t j = 0; j < columns; j += square) {
-      const std::int64_t breadth = std::min(square, columns - j);
-      for (std::int64_t y = 0; y < breadth; ++y)
-        for (std::int64_t x = 0; x < height; ++x)
-          buffer[x][y] = from[(c + x) * strides.channel + (j + y) * strides.column];
-      for (std::int64_t x = 0; x < height; ++x) std::copy_n(buffer[x], breadth, to + (c + x) * width + j);
+      const T* const corner = from + c * strides.channel + j * strides.column;
+      if (strides.channel == 1 && c + square <= channels && j + square <= columns) {
+        turn_square(corner, strides.column, to + c * width + j, width);
+        continue;
+      }
+      for (std::int64_t x = 0; x < std::min(square, channels - c); ++x)
+        for (std::int64_t y = 0; y < std::min(square, columns - j); ++y)
+          to[(c + x) * width + j + y] = corner[x * strides.channel + y * strides.column];
     }
-  }
 }
 
 /// The same for every tap: `to` is [taps][channels][columns].
@@ -330,8 +331,10 @@ template <class T>
 void gather_gemm(const GatherPlan& plan, const T* in, const ColumnPanels<T>& b, const Epilogue<T>& epilogue, T* out) {
   constexpr std::int64_t wide = tile_vectors * Pack<T>::lanes;
   const RowBlocks blocks(plan, block_rows);
-  // Few blocks of rows are shared out by columns too.
-  const std::int64_t strips = blocks.count() >= 16 ? 1 : (b.columns + wide - 1) / wide;
+  // Column by column where B does not fit into a core's cache, or where there are few blocks of rows to share out.
+  constexpr std::int64_t cached = (512 << 10) / static_cast<std::int64_t>(sizeof(T));
+  const bool whole = blocks.count() >= 16 && b.taps * b.channels * b.columns <= cached;
+  const std::int64_t strips = whole ? 1 : (b.columns + wide - 1) / wide;
   const std::int64_t strip_columns = strips == 1 ? b.columns : wide;
   const std::int64_t work = block_rows * std::max<std::int64_t>(1, b.taps * b.channels * strip_columns);
   const std::int64_t grain = std::max<std::int64_t>(1, 400'000 / work);

@@ -34,20 +34,21 @@ struct Rounds {
   }
 };
 
-/// \param items           that can be cut apart
-/// \param bytes           between the passes for each
-/// \param bytes_of_weight that every round goes through
+/// Rounds whose passes the threads share. \param items that can be cut apart \param bytes between the passes for each
+inline Rounds plan_shared_rounds(std::int64_t items, std::int64_t bytes) {
+  constexpr std::int64_t shared_room = 6 << 20;  // part of a third-level cache
+  const std::int64_t fit = std::max<std::int64_t>(1, shared_room / bytes);
+  return {(items + fit - 1) / fit, false};
+}
+
+/// Rounds for each thread where there are enough of them. \param bytes_of_weight that every round goes through
 inline Rounds plan_rounds(std::int64_t items, std::int64_t bytes, std::int64_t bytes_of_weight) {
-  constexpr std::int64_t core_room = 700 << 10;    // most of a second-level cache
-  constexpr std::int64_t shared_room = 6 << 20;    // part of a third-level cache
-  constexpr std::int64_t light_weight = 4 << 20;   // read again for every round
-  const auto rounds = [&](std::int64_t room) {
-    const std::int64_t fit = std::max<std::int64_t>(1, room / bytes);
-    return (items + fit - 1) / fit;
-  };
-  const std::int64_t many = rounds(core_room);
-  if (bytes_of_weight <= light_weight && many >= 2 * num_threads()) return {many, true};
-  return {rounds(shared_room), false};
+  constexpr std::int64_t core_room = 700 << 10;   // most of a second-level cache
+  constexpr std::int64_t light_weight = 4 << 20;  // read again for every round
+  const std::int64_t fit = std::max<std::int64_t>(1, core_room / bytes);
+  const std::int64_t rounds = (items + fit - 1) / fit;
+  if (bytes_of_weight <= light_weight && rounds >= 2 * num_threads()) return {rounds, true};
+  return plan_shared_rounds(items, bytes);
 }
 
 /// Extents of both grids of a convolution and of the kernel between them: small pixel (y, x) meets, at kernel element

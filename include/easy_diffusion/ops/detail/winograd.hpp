@@ -13,10 +13,11 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_gemm.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
+#include "easy_diffusion/ops/detail/weight_gemm.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
-/// The one-dimensional transforms: v = B^T d, u = G g, y = A^T m. The two-dimensional ones apply them to columns and rows.
+/// The one-dimensional transforms: v = B^T d, u = G g, y = A^T q, and q = A y, g = G^T u for gradients. The two-dimensional ones apply them to columns and rows.
 template <int m>
 struct Minimal;
 
@@ -91,6 +92,30 @@ struct Minimal<4> {
     y[2] = P(T(0.5)) * sum_a + P(T(2)) * sum_b;
     y[3] = P(T(0.5)) * difference_a + P(T(2)) * difference_b + q[5];
   }
+  template <class P>
+  static void output_back(const P* y, P* q) {
+    using T = typename P::value_type;
+    const P two(T(2)), half(T(0.5));
+    const P even_a = y[0] + half * y[2];
+    const P odd_a = P(T(a)) * (y[1] + half * y[3]);
+    const P even_b = y[0] + two * y[2];
+    const P odd_b = P(T(b)) * (y[1] + two * y[3]);
+    q[0] = y[0];
+    q[1] = even_a + odd_a;
+    q[2] = even_a - odd_a;
+    q[3] = even_b + odd_b;
+    q[4] = even_b - odd_b;
+    q[5] = y[3];
+  }
+  template <class P>
+  static void weight_back(const P* u, P* g) {
+    using T = typename P::value_type;
+    const P sum_a = u[1] + u[2];
+    const P sum_b = u[3] + u[4];
+    g[0] = u[0] - P(T(1 / 1.5)) * sum_a + P(T(1 / 6.0)) * sum_b;
+    g[1] = P(T(b / 6.0)) * (u[3] - u[4]) - P(T(a / 1.5)) * (u[1] - u[2]);
+    g[2] = u[5] + P(T(1 / 3.0)) * (sum_b - sum_a);
+  }
 };
 
 /// A 3x3 convolution of stride 1: out pixel (y, x) meets in pixels (y - padding + i, x - padding + j).
@@ -121,15 +146,32 @@ class Winograd {
       for (std::int64_t round = begin; round < end; ++round) {
         const std::int64_t first = all * round / rounds.count;
         const std::int64_t count = all * (round + 1) / rounds.count - first;
-        between.v_stride = spread(count * g_.in_c);
-        between.q_stride = spread(count * g_.out_c);
-        between.v.resize(Shape{points, between.v_stride});
-        between.q.resize(Shape{points, between.q_stride});
+        between.make_room(count, g_);
         transform_input(in, first, count, between);
         multiply(count, between);
         transform_output(first, count, between, epilogue, out);
       }
     });
+  }
+
+  /// dweight [3, 3, in_c, out_c] += sum over out pixels of in (x) dout. For m = 4.
+  void add_weight_gradient(const T* in, const T* dout, T* dweight) const {
+    Tensor<T> du(Shape{points, g_.in_c * g_.out_c});
+    const std::int64_t all = g_.batch * tiles_h_ * tiles_w_;
+    const std::int64_t bytes = points * (g_.in_c + g_.out_c) * static_cast<std::int64_t>(sizeof(T));
+    const Rounds rounds = plan_shared_rounds(all, bytes);
+    rounds.run([&](std::int64_t begin, std::int64_t end) {
+      Between between;
+      for (std::int64_t round = begin; round < end; ++round) {
+        const std::int64_t first = all * round / rounds.count;
+        const std::int64_t count = all * (round + 1) / rounds.count - first;
+        between.make_room(count, g_);
+        transform_input(in, first, count, between);
+        transform_output_gradient(dout, first, count, between);
+        add_products(count, between, du.data());
+      }
+    });
+    transform_weight_gradient(du.data(), dweight);
   }
 
  private:
@@ -142,7 +184,14 @@ class Winograd {
   struct Between {
     std::int64_t v_stride = 0, q_stride = 0;  ///< from a point to the next
     Tensor<T> v;                              ///< transformed inputs, [point][tile][in_c]
-    Tensor<T> q;                              ///< products, [point][tile][out_c]
+    Tensor<T> q;                              ///< products or output gradients, [point][tile][out_c]
+
+    void make_room(std::int64_t tiles, const UnitConvolution& g) {
+      v_stride = spread(tiles * g.in_c);
+      q_stride = spread(tiles * g.out_c);
+      v.resize(Shape{points, v_stride});
+      q.resize(Shape{points, q_stride});
+    }
   };
 
   Tensor<T> transform_weight(const T* weight, PanelStrides strides, bool flipped) const {
@@ -293,6 +342,87 @@ class Winograd {
           }
         });
       }
+    });
+  }
+
+  void transform_output_gradient(const T* dout, std::int64_t first_tile, std::int64_t count, Between& between) const {
+    parallel_for(0, count, std::max<std::int64_t>(1, 512 / g_.out_c), [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t k = first; k < last; ++k) {
+        const TileAt at = tile(first_tile + k);
+        const T* const corner = dout + ((at.sample * g_.out_h + at.y) * g_.out_w + at.x) * g_.out_c;
+        for_vectors<T>(g_.out_c, [&](std::int64_t c, auto vector) {
+          P columns[side][m];  // [point of the column][column]
+          for (int j = 0; j < m; ++j) {
+            P y[m], q[side];
+            for (int i = 0; i < m; ++i)
+              y[i] = at.y + i < g_.out_h && at.x + j < g_.out_w
+                         ? vector.load(corner + (i * g_.out_w + j) * g_.out_c + c)
+                         : P(T(0));
+            Minimal<m>::output_back(y, q);
+            unrolled<side>([&](auto i) { columns[i][j] = q[i]; });
+          }
+          T* to = between.q.data() + k * g_.out_c + c;
+          for (int i = 0; i < side; ++i) {
+            P q[side];
+            Minimal<m>::output_back(columns[i], q);
+            unrolled<side>([&](auto j) {
+              vector.store(q[j], to);
+              to += between.q_stride;
+            });
+          }
+        });
+      }
+    });
+  }
+
+  /// du[point] += sum over tiles of v (x) q
+  void add_products(std::int64_t count, const Between& between, T* du) const {
+    constexpr std::int64_t together = 24;
+    constexpr std::int64_t block = 256;
+    const std::int64_t groups = (g_.in_c + together - 1) / together;
+    parallel_for(0, points * groups, 1, [&](std::int64_t first, std::int64_t last) {
+      GatherPlan::Pixel pixels[block];
+      WeightRow rows[together];
+      for (std::int64_t item = first; item < last; ++item) {
+        const std::int64_t point = item / groups;
+        const std::int64_t channel = item % groups * together;
+        const std::int64_t some = std::min(together, g_.in_c - channel);
+        for (std::int64_t c = 0; c < some; ++c) rows[c] = {channel + c, channel + c};
+        for (std::int64_t k = 0; k < count; k += block) {
+          const std::int64_t tiles = std::min(block, count - k);
+          for (std::int64_t r = 0; r < tiles; ++r) pixels[r] = {(k + r) * g_.in_c, (k + r) * g_.out_c};
+          weight_rows(WeightBlock<T>{between.v.data() + point * between.v_stride,
+                                     between.q.data() + point * between.q_stride, pixels, tiles, g_.out_c,
+                                     du + point * g_.in_c * g_.out_c},
+                      rows, some);
+        }
+      }
+    });
+  }
+
+  /// dweight += G^T du G
+  void transform_weight_gradient(const T* du, T* dweight) const {
+    const std::int64_t size = g_.in_c * g_.out_c;
+    parallel_for(0, g_.in_c, std::max<std::int64_t>(1, 1024 / g_.out_c), [&](std::int64_t first, std::int64_t last) {
+      const T* const from = du + first * g_.out_c;
+      T* const to = dweight + first * g_.out_c;
+      for_vectors<T>((last - first) * g_.out_c, [&](std::int64_t i, auto vector) {
+        P rows[3][side];
+        for (int v = 0; v < side; ++v) {
+          P u[side], g[3];
+          for (int k = 0; k < side; ++k) u[k] = vector.load(from + (k * side + v) * size + i);
+          Minimal<m>::weight_back(u, g);
+          unrolled<3>([&](auto k) { rows[k][v] = g[k]; });
+        }
+        for (int k = 0; k < 3; ++k) {
+          P g[3];
+          Minimal<m>::weight_back(rows[k], g);
+          unrolled<3>([&](auto j) {
+            T* const at = to + (k * 3 + j) * size + i;
+            vector.store(vector.load(at) + g[j], at);
+          });
+        }
+      });
     });
   }
 
