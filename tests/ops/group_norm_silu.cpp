@@ -76,9 +76,10 @@ TEMPLATE_TEST_CASE("group_norm_silu agrees with its definition", "[ops][group_no
 
       Tensor<T> dx(shape, nan), dembedding, dgamma(gamma.shape()), dbeta(beta.shape());
       if (with_embedding) dembedding = Tensor<T>(embedding.shape(), nan);
-      const auto backward = [&](TensorView<const T> grad, TensorView<T> to_x, TensorView<T> to_embedding,
-                                TensorView<T> to_gamma, TensorView<T> to_beta) {
-        ops::group_norm_silu_backward(x.view(), embedding, gamma, beta, mean, rstd, grad, groups, to_x, to_embedding,
+      const auto backward = [&, &count = groups](TensorView<const T> grad, TensorView<T> to_x,
+                                                 TensorView<T> to_embedding, TensorView<T> to_gamma,
+                                                 TensorView<T> to_beta) {
+        ops::group_norm_silu_backward(x.view(), embedding, gamma, beta, mean, rstd, grad, count, to_x, to_embedding,
                                       to_gamma, to_beta);
       };
       backward(dy, dx, dembedding, dgamma, dbeta);
