@@ -10,7 +10,7 @@ Usage: scripts/setup.sh [options]
 Installs with apt-get the packages that this project needs and this machine lacks. As another user than root
 it goes through sudo. Where nothing is missing, nothing is run.
 
-  --all         also what scripts/test.sh --all needs: clang and its OpenMP
+  --all         also what scripts/test.sh --all needs: clang and its OpenMP, and a cross compiler with its emulator
   --list        only print the names of the packages
   --no-install  do nothing
   --help        this text
@@ -38,7 +38,10 @@ tools=(g++ cmake ninja-build git ca-certificates python3 gnuplot-nox)
 helpful=(ccache dataset-fashion-mnist fonts-dejavu-core)
 # Without these CMake downloads a release.
 libraries=(libeigen3-dev libxsimd-dev libstb-dev nlohmann-json3-dev zlib1g-dev libgif-dev libcli11-dev catch2)
-if [ "$all" = yes ]; then tools+=(clang libomp-dev); fi
+if [ "$all" = yes ]; then
+  tools+=(clang libomp-dev)
+  helpful+=(g++-aarch64-linux-gnu qemu-user)  # the kernels' tests for NEON
+fi
 
 wanted=("${tools[@]}" "${helpful[@]}" "${libraries[@]}")
 if [ "$list" = yes ]; then

@@ -64,18 +64,20 @@ def forward(name, batch):
 
 def training_step(name, batch, memory, foreach):
     network, inputs = in_format(name, batch, memory)
-    optimiser = torch.optim.Adam(network.parameters(), 1e-3, foreach=foreach)
-    losses = []
+    optimiser = torch.optim.Adam(network.parameters(), 1e-4, foreach=foreach)
 
     def step():
         optimiser.zero_grad(set_to_none=True)
         loss = network(*inputs).square().sum() / (2 * batch)
         loss.backward()
         optimiser.step()
-        losses.append(float(loss.detach()))
-        if not losses[-1] <= losses[0]:
-            raise RuntimeError(name + ": training does not bring the loss down")
+        return loss.detach()
     return step
+
+
+def check_training(name, before, after):
+    if not float(after) < float(before):
+        raise RuntimeError("%s: training does not bring the loss down: %g, then %g" % (name, before, after))
 
 
 def train(name, batch):
@@ -85,7 +87,10 @@ def train(name, batch):
         for how, memory in FORMATS.items():
             for foreach in (False, True) if batch * NETWORKS[name].picture[0] == 64 else (False,):
                 way = how + (", foreach" if foreach else "")
-                ms = median_ms(training_step(name, batch, memory, foreach), options)
+                step = training_step(name, batch, memory, foreach)
+                before = step()
+                ms = median_ms(step, options)
+                check_training(name, before, step())
                 best = min(best, {"ms": ms, "how": way}, key=lambda figure: figure["ms"])
         return best
     return measure
@@ -95,8 +100,8 @@ def train_memory(name, batch):
     def measure(options):
         before = resident_mb()
         step = training_step(name, batch, torch.contiguous_format, False)
-        for _ in range(options.repetitions):
-            step()
+        losses = [step() for _ in range(options.repetitions + 1)]
+        check_training(name, losses[0], losses[-1])
         return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before}
     return measure
 

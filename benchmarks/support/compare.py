@@ -191,7 +191,7 @@ def main():
         except ValueError as error:
             broken.append("missing: %s: %s" % (row.title, error))
     print(comparison.text(results))
-    heading = "%d threads, %d turns; medians, and ratios as median (min - max) over the turns" % (options.threads, options.turns)
+    heading = "threads: %d, turns: %d; medians, and ratios as median (min - max) over the turns" % (options.threads, options.turns)
     print("\n".join([heading] + notes + broken))
     for out in options.out:
         body = comparison.as_csv(results) if out.suffix == ".csv" else comparison.markdown(results) + "\n" + "\n".join([heading + ".  "] + [line + ".  " for line in notes + broken]) + "\n"

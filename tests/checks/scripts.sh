@@ -119,6 +119,7 @@ expect "clang only with --all" not_called clang
 
 with "$setup" --all
 expect "--all brings clang and its OpenMP" called "install.* clang libomp-dev"
+expect "--all brings the cross compiler and its emulator" called "install.*g++-aarch64-linux-gnu qemu-user"
 
 with USER_NUMBER=1000 "$setup"
 expect "sudo where not root" code_is 0

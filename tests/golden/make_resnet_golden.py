@@ -361,10 +361,9 @@ class AutoEncoderKL(nn.Module):
         self.decoder = Coder(True, z_channels, pictures, ch, mult, blocks, attention, resolution, groups)
         self.quant_conv, self.post_quant_conv = nn.Conv2d(2 * z_channels, 2 * embed, 1), nn.Conv2d(embed, z_channels, 1)
 
-    def forward(self, x, noise=None):
-        mean, log_variance = self.quant_conv(self.encoder(x)).chunk(2, 1)
-        z = mean if noise is None else mean + noise * torch.exp(0.5 * log_variance.clamp(-30, 20))
-        return self.decoder(self.post_quant_conv(z))
+    def forward(self, x):
+        mean = self.quant_conv(self.encoder(x)).chunk(2, 1)[0]
+        return self.decoder(self.post_quant_conv(mean))
 
 
 class SimpleAutoEncoder(nn.Module):
@@ -470,15 +469,11 @@ def autoencoders():
     for name, config, size in [
             ("middle", dict(ch=4, mult=(1, 2), blocks=1, attention=(), resolution=8), (8, 12)),
             ("attention", dict(ch=4, mult=(1, 2, 3), blocks=1, attention=(4,), resolution=8), (8, 8)),
-            ("sampled", dict(ch=4, mult=(2,), blocks=2, attention=(6,), resolution=6), (6, 5))]:
+            ("level", dict(ch=4, mult=(2,), blocks=2, attention=(6,), resolution=6), (6, 5))]:
         model = draw_state(AutoEncoderKL(pictures=2, z_channels=3, embed=2, groups=2, **config))
         case = "kl_" + name
-        scale = 2 ** (len(config["mult"]) - 1)
-        latent = (2, 2, size[0] // scale, size[1] // scale)
-        noise = drawn(case + "/noise", latent) if name == "sampled" else None
-        add(case, {}, model, lambda x: model(x, noise), {"x": (2, 2, *size)})
-        plain = dict(ch=config["ch"], blocks=config["blocks"], resolution=config["resolution"], height=size[0], columns=size[1],
-                     sampled=int(noise is not None))
+        add(case, {}, model, model, {"x": (2, 2, *size)})
+        plain = dict(ch=config["ch"], blocks=config["blocks"], resolution=config["resolution"], height=size[0], columns=size[1])
         for key, values in (("m", config["mult"]), ("a", config["attention"])):
             plain.update({"%s%d" % (key, i): value for i, value in enumerate(values)})
         METADATA[case] = " ".join("%s=%d" % item for item in plain.items())

@@ -107,7 +107,8 @@ TEST_CASE("transformer blocks have the right gradients", "[nn][gradients][attent
   for (const std::int64_t width : {0, 3}) {
     check_on_pictures("without context", Alone<Block>(nn::TransformerConfig{4, 0, 2, width}), Shape{1, 3, 4});
     for (const std::int64_t keys : {1, 2})
-      check_layer("with context", Block({4, 3, 2, width}), Inputs<2>{random(Shape{2, 3, 4}, 1), random({2, keys, 3}, 2)},
+      check_layer("with context", Block({4, 3, 2, width}),
+                  Inputs<2>{random(Shape{2, 3, 4}, 1), random({2, keys, 3}, 2)},
                   Inputs<2>{random(Shape{1, 2, 4}, 3), random(Shape{1, 3 - keys, 3}, 4)});
   }
   check_layer("picture", nn::SpatialTransformer<double>({6, 3, 2}),
@@ -178,18 +179,19 @@ TEST_CASE("a transformer has the same bits for any batch split", "[nn][attention
 TEST_CASE("transformers carry the original's names", "[nn][attention][names]") {
   const auto names_of = [](const auto& layer) {
     std::vector<std::string> names;
-    nn::for_each_parameter(layer, [&](const std::string& name, const auto&, const nn::Entry&) { names.push_back(name); });
+    nn::for_each_parameter(layer,
+                           [&](const std::string& name, const auto&, const nn::Entry&) { names.push_back(name); });
     return names;
   };
   CHECK(names_of(nn::SpatialTransformer<float>({8, 4, 2})) ==
-        std::vector<std::string>{
-            "transformer.attn_self.query.weight", "transformer.attn_self.cancat.weight",
-            "transformer.attn_self.key.weight", "transformer.attn_self.value.weight",
-            "transformer.attn_cross.query.weight", "transformer.attn_cross.cancat.weight",
-            "transformer.attn_cross.key.weight", "transformer.attn_cross.value.weight", "transformer.norm1.weight",
-            "transformer.norm1.bias", "transformer.norm2.weight", "transformer.norm2.bias", "transformer.norm3.weight",
-            "transformer.norm3.bias", "transformer.ffn.0.weight", "transformer.ffn.0.bias", "transformer.ffn.2.weight",
-            "transformer.ffn.2.bias"});
+        std::vector<std::string>{"transformer.attn_self.query.weight", "transformer.attn_self.cancat.weight",
+                                 "transformer.attn_self.key.weight", "transformer.attn_self.value.weight",
+                                 "transformer.attn_cross.query.weight", "transformer.attn_cross.cancat.weight",
+                                 "transformer.attn_cross.key.weight", "transformer.attn_cross.value.weight",
+                                 "transformer.norm1.weight", "transformer.norm1.bias", "transformer.norm2.weight",
+                                 "transformer.norm2.bias", "transformer.norm3.weight", "transformer.norm3.bias",
+                                 "transformer.ffn.0.weight", "transformer.ffn.0.bias", "transformer.ffn.2.weight",
+                                 "transformer.ffn.2.bias"});
   CHECK(names_of(nn::MultiHeadAttention<float>(attention(8, 4, 2, 3))) ==
         std::vector<std::string>{"to_q.weight", "to_out.0.weight", "to_out.0.bias", "to_k.weight", "to_v.weight"});
 }
@@ -199,8 +201,9 @@ TEST_CASE("attention says what does not fit", "[nn][attention][errors]") {
                     "MultiHeadAttention: 4 heads do not divide widths of 6 and 6");
   const nn::MultiHeadAttention<float> layer(attention(6, 4, 2, 0));
   const Tensor<float> x(Shape{2, 3, 6}), context(Shape{2, 5, 4});
-  CHECK_THROWS_WITH(layer.forward(x, {}),
-                    "MultiHeadAttention: expected tokens [N, L, 6] that attend to [N, M, 4], got [2, 3, 6] and [2, 3, 6]");
+  CHECK_THROWS_WITH(
+      layer.forward(x, {}),
+      "MultiHeadAttention: expected tokens [N, L, 6] that attend to [N, M, 4], got [2, 3, 6] and [2, 3, 6]");
   CHECK_THROWS_AS(layer.forward(x, Tensor<float>(Shape{1, 5, 4})), ShapeError);
   CHECK_THROWS_AS(layer.forward(x, Tensor<float>(Shape{2, 0, 4})), ShapeError);
   CHECK_THROWS_AS(layer.forward(context, context), ShapeError);

@@ -79,11 +79,11 @@ Pass pass(nn::ResUNet<float>& model, const Tensor<float>& x, const nn::Condition
   const std::uint64_t before = allocator_stats().bytes_in_use;
   result.results.push_back(model.forward(x, t, condition, &ctx));
   result.bytes_kept = allocator_stats().bytes_in_use - before;
-  auto gradients = model.backward(random_tensor<float>(x.shape(), 9), ctx);
-  result.results.push_back(std::move(gradients.dx));
-  result.results.push_back(std::move(gradients.dcondition));
+  Tensor<float> dcondition;
+  result.results.push_back(model.backward(random_tensor<float>(x.shape(), 9), ctx, &dcondition));
+  result.results.push_back(std::move(dcondition));
   nn::for_each_trained(
-      model, [&](const std::string&, auto& parameter, const nn::Entry&) { result.results.push_back(parameter.grad); });
+      model, [&](const nn::Name&, auto& parameter, const nn::Entry&) { result.results.push_back(parameter.grad); });
   return result;
 }
 
@@ -128,7 +128,7 @@ TEST_CASE("residual U-Nets have the same bits for any threads and any batch spli
     results.push_back(model.forward(rows(x, first, count), Tensor<float>(Shape{count}, 0.5F), condition));
     results.push_back(model.forward(rows(x, first, count), Tensor<float>(Shape{count}, 0.5F), condition, &ctx));
     CHECK(same_bits(results[0], results[1]));
-    results.push_back(model.backward(rows(x, first, count), ctx).dx);
+    results.push_back(model.backward(rows(x, first, count), ctx));
     return results;
   });
 }
@@ -150,7 +150,7 @@ TEST_CASE("a training step of a residual U-Net asks the system for no memory aft
     const auto step = [&] {
       nn::zero_gradients(model);
       const auto y = model.forward(x, t, condition, &ctx);
-      CHECK(model.backward(y, ctx).dx.empty());
+      CHECK(model.backward(y, ctx).empty());
     };
     step();
     step();

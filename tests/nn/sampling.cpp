@@ -96,7 +96,8 @@ TEMPLATE_TEST_CASE("pooling, resampling and rectifiers agree with PyTorch", "[nn
   each("leaky_relu", 1, [](const auto&) { return nn::LeakyReLU<T>(); });
 }
 
-TEMPLATE_TEST_CASE("batch normalisation agrees with PyTorch in training and evaluation", "[nn][golden]", float, double) {
+TEMPLATE_TEST_CASE("batch normalisation agrees with PyTorch in training and evaluation", "[nn][golden]", float,
+                   double) {
   using T = TestType;
   const auto file = io::SafetensorsFile::open(test_data() / "sampling.safetensors");
   for (const std::string& name : cases_of(file, "batch_norm")) {
@@ -196,7 +197,8 @@ TEST_CASE("batch normalisation has the right gradients in training and evaluatio
   CHECK(report.passed());
 }
 
-TEST_CASE("dropout has the right gradients, and is off without a context and in evaluation", "[nn][gradients][dropout]") {
+TEST_CASE("dropout has the right gradients, and is off without a context and in evaluation",
+          "[nn][gradients][dropout]") {
   check_gradient("evaluation", nn::Dropout<double>(0.3), Shape{1, 4, 5});
   InTraining<nn::Dropout<double>> training(0.3);
   const Inputs<1> x{random_tensor<double>(Shape{3, 4, 5}, 1)};

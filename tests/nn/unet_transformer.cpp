@@ -249,7 +249,8 @@ TEST_CASE("U-Nets with transformers have the same bits for any threads and any b
 }
 
 TEST_CASE("a U-Net with a condition says what does not fit", "[nn][unet][errors]") {
-  const nn::UNet<float> classes(padded_with_classes()), sequences(padded_with_sequences()), plain(small_unet(nn::Skip::add));
+  const nn::UNet<float> classes(padded_with_classes()), sequences(padded_with_sequences()),
+      plain(small_unet(nn::Skip::add));
   const Tensor<float> x(Shape{2, 4, 4, 1}), large(Shape{2, 17, 17, 1}), t(Shape{2}, 0.5F);
   nn::Condition<float> condition;
   condition.classes = {1, 5};

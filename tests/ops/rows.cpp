@@ -179,7 +179,8 @@ TEST_CASE("layer_norm, softmax and gelu say which shape they expected", "[ops][r
   CHECK_THROWS_AS(ops::layer_norm_backward(x.view(), gamma, mean, rstd, x, short_one, {}, {}), ShapeError);
   CHECK_THROWS_WITH(ops::softmax_forward(x.view(), short_one), "softmax output: expected [2, 6], got [2, 5]");
   CHECK_THROWS_AS(ops::softmax_backward(x.view(), short_one, y), ShapeError);
-  CHECK_THROWS_WITH(ops::gelu_forward(x.view(), ops::Gelu::exact, short_one), "gelu output: expected [2, 6], got [2, 5]");
+  CHECK_THROWS_WITH(ops::gelu_forward(x.view(), ops::Gelu::exact, short_one),
+                    "gelu output: expected [2, 6], got [2, 5]");
   CHECK_THROWS_AS(ops::gelu_backward(x.view(), short_one, ops::Gelu::exact, y), ShapeError);
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "easy_diffusion/ops/batch_norm.hpp"
+#include "easy_diffusion/ops/channels.hpp"
 #include "easy_diffusion/ops/dropout.hpp"
 #include "easy_diffusion/ops/embedding.hpp"
 #include "easy_diffusion/ops/pooling.hpp"
@@ -161,6 +162,26 @@ TEMPLATE_TEST_CASE("rectifiers agree with their definition", "[ops][relu]", floa
   CHECK(dleaky[0] == dy[0] / 4);
 }
 
+TEMPLATE_TEST_CASE("channels are placed and taken back", "[ops][channels]", float, double) {
+  using T = TestType;
+  for (const std::int64_t c : {1, 3, 17}) {
+    const auto x = random_tensor<T>(Shape{2, 3, 4, c}, 1);
+    auto wide = poisoned<T>(Shape{2, 3, 4, c + 5}), back = poisoned<T>(x.shape());
+    ops::place_channels(x.view(), 2, wide);
+    for (std::int64_t i = 0; i < wide.size(); ++i) {
+      const std::int64_t pixel = i / (c + 5), channel = i % (c + 5) - 2;
+      const bool inside = channel >= 0 && channel < c;
+      if (inside ? wide[i] != x[pixel * c + channel] : !std::isnan(wide[i])) FAIL_CHECK("wrong at " << i);
+    }
+    ops::take_channels(std::as_const(wide).view(), 2, back);
+    CHECK(same_bits(back, x));
+    CHECK_THROWS_WITH(ops::place_channels(x.view(), 6, wide), ContainsSubstring("from channel 6 on"));
+    CHECK_THROWS_AS(ops::take_channels(x.view(), -1, back), ShapeError);
+    Tensor<T> other(Shape{2, 4, 3, c + 5});
+    CHECK_THROWS_AS(ops::place_channels(x.view(), 0, other), ShapeError);
+  }
+}
+
 TEMPLATE_TEST_CASE("embedding takes rows, and adds their gradients in order", "[ops][embedding]", float, double) {
   using T = TestType;
   const auto weight = random_tensor<T>(Shape{4, 130}, 1), dy = random_tensor<T>(Shape{2, 3, 130}, 2);
@@ -248,7 +269,8 @@ TEST_CASE("pooling, resampling and the others say what they expected", "[ops][er
   const Tensor<float> x(Shape{2, 3, 4, 5}), flat(Shape{2, 5});
   Tensor<float> y(Shape{2, 3, 3, 5});
   Tensor<std::int32_t> place(Shape{2, 3, 3, 4});
-  CHECK_THROWS_WITH(ops::avg_pool2d_forward(x.view(), {}, y), "avg_pool2d output: expected [2, 1, 2, 5], got [2, 3, 3, 5]");
+  CHECK_THROWS_WITH(ops::avg_pool2d_forward(x.view(), {}, y),
+                    "avg_pool2d output: expected [2, 1, 2, 5], got [2, 3, 3, 5]");
   CHECK_THROWS_WITH(ops::avg_pool2d_forward(x.view(), {.kernel = 2, .padding = 1}, y),
                     "avg_pool2d: expected padding 0, got 1");
   CHECK_THROWS_WITH(ops::pool2d_output_shape(x.shape(), {.kernel = 5}),
@@ -272,7 +294,8 @@ TEST_CASE("pooling, resampling and the others say what they expected", "[ops][er
   Tensor<float> mean(Shape{4}), var(Shape{5});
   const Tensor<float> nothing(Shape{0, 5}), four(Shape{4, 5}), five(Shape{5, 5}), narrow(Shape{5, 4});
   CHECK_THROWS_WITH(ops::batch_norm_statistics(x.view(), mean, var), "batch_norm mean: expected [5], got [4]");
-  CHECK_THROWS_WITH(ops::batch_norm_forward(x.view(), var, var, var, mean, y), "batch_norm rstd: expected [5], got [4]");
+  CHECK_THROWS_WITH(ops::batch_norm_forward(x.view(), var, var, var, mean, y),
+                    "batch_norm rstd: expected [5], got [4]");
   CHECK_THROWS_WITH(ops::batch_norm_statistics(std::as_const(nothing).view(), var, var),
                     "batch_norm: an empty batch has no statistics: [0, 5]");
   const Tensor<std::int64_t> numbers(Shape{3}, {0, 4, -1});

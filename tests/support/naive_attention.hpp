@@ -35,7 +35,8 @@ Tensor<T> softmax_backward(const Tensor<T>& y, const Tensor<T>& dy) {
   for (Index row = 0; row < y.size() / width; ++row) {
     double mean = 0;
     for (Index i = row * width; i < (row + 1) * width; ++i) mean += double(y[i]) * double(dy[i]);
-    for (Index i = row * width; i < (row + 1) * width; ++i) dx[i] = static_cast<T>(double(y[i]) * (double(dy[i]) - mean));
+    for (Index i = row * width; i < (row + 1) * width; ++i)
+      dx[i] = static_cast<T>(double(y[i]) * (double(dy[i]) - mean));
   }
   return dx;
 }

@@ -42,23 +42,23 @@ Pooled pool2d(const Tensor<T>& x, const ops::Pool2dOptions& o, const Tensor<T>& 
   for (std::int64_t n = 0; n < out[0]; ++n)
     for (std::int64_t c = 0; c < out[3]; ++c)
       for_each_window(x.extent(1), out[1], o.adaptive_h, o, [&](std::int64_t i, std::int64_t top, std::int64_t bottom) {
-        for_each_window(
-            x.extent(2), out[2], o.adaptive_w, o, [&](std::int64_t j, std::int64_t left, std::int64_t right) {
-              const double area = static_cast<double>((bottom - top) * (right - left));
-              std::int64_t at_h = top, at_w = left;
-              for (std::int64_t h = top; h < bottom; ++h)
-                for (std::int64_t w = left; w < right; ++w) {
-                  const double value = static_cast<double>(x(n, h, w, c));
-                  r.average(n, i, j, c) += value / area;
-                  r.average_dx(n, h, w, c) += static_cast<double>(dy(n, i, j, c)) / area;
-                  if (value > r.largest(n, i, j, c)) {
-                    r.largest(n, i, j, c) = value;
-                    at_h = h;
-                    at_w = w;
-                  }
-                }
-              r.largest_dx(n, at_h, at_w, c) += static_cast<double>(dy(n, i, j, c));
-            });
+        for_each_window(x.extent(2), out[2], o.adaptive_w, o,
+                        [&](std::int64_t j, std::int64_t left, std::int64_t right) {
+                          const double area = static_cast<double>((bottom - top) * (right - left));
+                          std::int64_t at_h = top, at_w = left;
+                          for (std::int64_t h = top; h < bottom; ++h)
+                            for (std::int64_t w = left; w < right; ++w) {
+                              const double value = static_cast<double>(x(n, h, w, c));
+                              r.average(n, i, j, c) += value / area;
+                              r.average_dx(n, h, w, c) += static_cast<double>(dy(n, i, j, c)) / area;
+                              if (value > r.largest(n, i, j, c)) {
+                                r.largest(n, i, j, c) = value;
+                                at_h = h;
+                                at_w = w;
+                              }
+                            }
+                          r.largest_dx(n, at_h, at_w, c) += static_cast<double>(dy(n, i, j, c));
+                        });
       });
   return r;
 }
@@ -106,8 +106,8 @@ BatchNormalised batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Ten
                            double epsilon, bool fixed, const Tensor<T>& mean, const Tensor<T>& var) {
   const std::int64_t channels = x.shape().back(), rows = x.size() / channels;
   const Shape one{channels};
-  BatchNormalised r{Tensor<double>(one), Tensor<double>(one), Tensor<double>(x.shape()), Tensor<double>(x.shape()),
-                    Tensor<double>(one), Tensor<double>(one)};
+  BatchNormalised r{Tensor<double>(one),       Tensor<double>(one), Tensor<double>(x.shape()),
+                    Tensor<double>(x.shape()), Tensor<double>(one), Tensor<double>(one)};
   for (std::int64_t c = 0; c < channels; ++c) {
     const auto at = [&](const Tensor<T>& t, std::int64_t row) { return static_cast<double>(t[row * channels + c]); };
     const double count = static_cast<double>(rows);

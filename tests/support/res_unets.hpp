@@ -77,6 +77,15 @@ struct SequenceResUNet : TimedResUNet {
       for (std::int64_t n = 0; n < x.extent(0); ++n) condition.sequence_null.push_back(n == 1);
     return run(x, condition, ctx);
   }
+
+  struct Gradients {
+    Tensor<double> dx, dsequence;
+  };
+  Gradients backward(const Tensor<double>& dy, const Context& ctx) {
+    Gradients gradients;
+    gradients.dx = Base::backward(dy, ctx, &gradients.dsequence);
+    return gradients;
+  }
 };
 
 /// As a layer of pictures, whose samples are of the classes 2, none, 0, 2, none, 0, ...
@@ -89,7 +98,6 @@ struct ClassResUNet : TimedResUNet {
       for (std::int64_t n = 0; n < x.extent(0); ++n) condition.classes.push_back(n % 3 == 1 ? -1 : 2 - n % 3);
     return run(x, condition, ctx);
   }
-  Tensor<double> backward(const Tensor<double>& dy, const Context& ctx) { return Base::backward(dy, ctx).dx; }
 };
 
 }  // namespace easy_diffusion::test

@@ -77,7 +77,8 @@ void away_from_kinks(Model& model) {
     const bool branch = name.find("modlist.") != std::string::npos;
     const bool out = name.find("psp") != std::string::npos && name.find(".out.") != std::string::npos;
     if ((!branch && !out && !name.starts_with("out.")) || !name.ends_with(".bias")) return;
-    for (std::int64_t c = 0; c < parameter.value.size(); ++c) parameter.value[c] = (c % 3 == 1 ? -1 : 1) * (branch ? 8 : 60);
+    for (std::int64_t c = 0; c < parameter.value.size(); ++c)
+      parameter.value[c] = (c % 3 == 1 ? -1 : 1) * (branch ? 8 : 60);
   });
 }
 

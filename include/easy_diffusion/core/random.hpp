@@ -41,6 +41,10 @@ inline constexpr std::uint32_t training_noise = 6;  ///< noise of a training bat
 inline constexpr std::uint32_t dropout = 7;         ///< dropout masks
 inline constexpr std::uint32_t augmentation = 8;    ///< flips, crops, dequantisation
 inline constexpr std::uint32_t condition_dropout = 9;  ///< which samples of a training batch are told no condition
+inline constexpr std::uint32_t brownian_tree = 16;             ///< virtual Brownian tree; step = number of the node
+inline constexpr std::uint32_t brownian_tree_space_time = 17;  ///< its second deviates
+inline constexpr std::uint32_t corrector = 18;                 ///< Langevin correctors; step = number of the correction
+inline constexpr std::uint32_t likelihood_probe = 19;          ///< probes of Hutchinson's trace estimate
 inline constexpr std::uint32_t user = 1U << 16;     ///< first number that is never used here
 }  // namespace streams
 

@@ -18,6 +18,7 @@
 #include "easy_diffusion/nn/accumulate.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/mode.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 
 namespace easy_diffusion::latent {
@@ -121,7 +122,7 @@ class AutoEncoderKL {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const nn::Name& prefix) {
     LayerChain<T>::visit(self.encoder_, v, prefix + "encoder.");
     LayerChain<T>::visit(self.decoder_, v, prefix + "decoder.");
     nn::Conv2d<T>::visit(self.quant_, v, prefix + "quant_conv.");

@@ -19,6 +19,7 @@
 #include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/layer_variant.hpp"
 #include "easy_diffusion/nn/mode.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/upsample.hpp"
 
 namespace easy_diffusion::latent {
@@ -87,7 +88,7 @@ class LayerChain {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const nn::Name& prefix) {
     for (const std::size_t i : self.order_)
       std::visit(
           [&](auto& layer) {

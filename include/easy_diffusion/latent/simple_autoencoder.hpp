@@ -15,6 +15,7 @@
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/conv_transpose2d.hpp"
 #include "easy_diffusion/nn/mode.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/sigmoid.hpp"
 #include "easy_diffusion/nn/silu.hpp"
@@ -107,8 +108,8 @@ class SimpleAutoEncoder {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
-    const auto name = [&](const std::string& part, std::size_t i) { return prefix + part + std::to_string(i) + "."; };
+  static void visit(Self& self, V&& v, const nn::Name& prefix) {
+    const auto name = [&](const char* part, std::size_t i) { return prefix + part + std::to_string(i) + "."; };
     for (std::size_t i = 0; i < 3; ++i) {
       nn::Conv2d<T>::visit(self.conv_[i], v, name("encoder.", 3 * i));
       nn::BatchNorm2d<T>::visit(self.norm_[i], v, name("encoder.", 3 * i + 1));

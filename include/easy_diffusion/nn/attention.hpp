@@ -42,7 +42,7 @@ struct AttentionConfig {
   static AttentionConfig separate(std::int64_t channels, std::int64_t context_dim, std::int64_t heads,
                                   std::int64_t head_width) {
     const std::int64_t inner = heads * head_width;
-    return {channels, context_dim > 0 ? context_dim : channels,       heads, inner, inner,
+    return {channels, context_dim > 0 ? context_dim : channels, heads, inner, inner,
             true,     {"to_q", "to_k", "to_v", "to_out.0"}};
   }
 };

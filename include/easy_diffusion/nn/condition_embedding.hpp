@@ -13,6 +13,7 @@
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/embedding.hpp"
 #include "easy_diffusion/nn/linear.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 
 namespace easy_diffusion::nn {
@@ -94,7 +95,7 @@ class ConditionEmbedding {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     if (self.config_.kind == ConditionKind::classes) Embedding<T>::visit(self.table_, v, prefix);
     if (self.config_.kind == ConditionKind::sequence) Linear<T>::visit(self.linear_, v, prefix);
   }

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/sinusoidal.hpp"
 
 namespace easy_diffusion::nn {
@@ -45,7 +46,7 @@ class SinusoidalEmbedding {
   }
 
   template <class Self, class V>
-  static void visit(Self&, V&&, const std::string&) {}
+  static void visit(Self&, V&&, const Name&) {}
 
  private:
   std::int64_t width_ = 4;

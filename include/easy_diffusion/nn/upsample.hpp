@@ -4,10 +4,10 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/resample.hpp"
 
@@ -43,7 +43,7 @@ class Upsample {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     if (self.conv_) Conv2d<T>::visit(*self.conv_, v, prefix + "conv.");
   }
 

@@ -84,9 +84,8 @@ void batch_norm_statistics(TensorView<const T> x, TensorView<std::type_identity_
 /// \throw ShapeError where shapes do not fit
 template <class T>
 void batch_norm_forward(TensorView<const T> x, TensorView<const std::type_identity_t<T>> gamma,
-                        TensorView<const std::type_identity_t<T>> beta,
-                        TensorView<const std::type_identity_t<T>> mean, TensorView<const std::type_identity_t<T>> rstd,
-                        TensorView<std::type_identity_t<T>> y) {
+                        TensorView<const std::type_identity_t<T>> beta, TensorView<const std::type_identity_t<T>> mean,
+                        TensorView<const std::type_identity_t<T>> rstd, TensorView<std::type_identity_t<T>> y) {
   const std::int64_t channels = detail::batch_norm_channels(x.shape());
   for (const auto& [name, shape] : {std::pair{"gamma", gamma.shape()}, std::pair{"beta", beta.shape()},
                                     std::pair{"mean", mean.shape()}, std::pair{"rstd", rstd.shape()}})
@@ -135,8 +134,7 @@ void batch_norm_backward(TensorView<const T> x, TensorView<const std::type_ident
     const T share = statistics == BatchStatistics::of_batch ? T(1) / static_cast<T>(rows) : T(0);
     detail::for_each_row(rows, channels, [&](std::int64_t i, std::int64_t c) {
       const T x_hat = (x.data()[i] - mean.data()[c]) * rstd.data()[c];
-      dx.data()[i] =
-          gamma.data()[c] * rstd.data()[c] * (dy.data()[i] - share * (sum_dy[c] + x_hat * sum_dy_xhat[c]));
+      dx.data()[i] = gamma.data()[c] * rstd.data()[c] * (dy.data()[i] - share * (sum_dy[c] + x_hat * sum_dy_xhat[c]));
     });
   }
   if (dgamma) {

@@ -111,10 +111,10 @@ void layer_norm_backward(TensorView<const T> x, TensorView<const std::type_ident
         const P mean_g(detail::sum_packs<T>(
                            width, [](P g, P w) { return g * w; }, gradient, gamma.data()) /
                        static_cast<T>(width));
-        const P mean_gx(detail::sum_packs<T>(
-                            width, [&](P g, P w, P v) { return g * w * ((v - centre) * scale); }, gradient,
-                            gamma.data(), in) /
-                        static_cast<T>(width));
+        const P mean_gx(
+            detail::sum_packs<T>(
+                width, [&](P g, P w, P v) { return g * w * ((v - centre) * scale); }, gradient, gamma.data(), in) /
+            static_cast<T>(width));
         detail::map_packs(
             width, dx.data() + row * width,
             [&](P g, P w, P v) { return scale * (g * w - mean_g - (v - centre) * scale * mean_gx); }, gradient,

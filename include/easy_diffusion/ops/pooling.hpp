@@ -100,8 +100,7 @@ AxisTaps<T> average_taps(const PoolAxis& axis) {
 }
 
 inline void expect_no_padding(const Pool2dOptions& options) {
-  if (options.padding != 0)
-    throw ValueError("avg_pool2d: expected padding 0, got " + std::to_string(options.padding));
+  if (options.padding != 0) throw ValueError("avg_pool2d: expected padding 0, got " + std::to_string(options.padding));
 }
 
 }  // namespace detail

@@ -30,11 +30,13 @@ void softmax_forward(TensorView<const T> x, TensorView<std::type_identity_t<T>> 
       const T* in = x.data() + row * rows.width;
       T* out = y.data() + row * rows.width;
       const P largest(detail::largest_of_row(rows.width, in));
-      const T sum = detail::sum_packs<T>(
-          rows.width, [&](P v) { return exp(v - largest); }, in);
-      const P scale(T(1) / sum);
       detail::map_packs(
-          rows.width, out, [&](P v) { return exp(v - largest) * scale; }, in);
+          rows.width, out, [&](P v) { return exp(v - largest); }, in);
+      const T* exponentials = out;
+      const P scale(T(1) / detail::sum_packs<T>(
+                               rows.width, [](P v) { return v; }, exponentials));
+      detail::map_packs(
+          rows.width, out, [&](P v) { return v * scale; }, exponentials);
     }
   });
 }

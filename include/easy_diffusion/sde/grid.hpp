@@ -40,6 +40,38 @@ class TimeGrid {
     return TimeGrid(start, end, steps, {});
   }
 
+  /// t_i = start + (end - start) (1 - (1 - i/N)^2): steps that shorten towards the end, where a reverse-time equation
+  /// needs them.
+  /// \throw as `uniform`
+  [[nodiscard]] static TimeGrid quadratic(double start, double end, std::int64_t steps) {
+    (void)uniform(start, end, steps);  // its checks
+    std::vector<double> times(static_cast<std::size_t>(steps) + 1);
+    for (std::int64_t i = 0; i <= steps; ++i) {
+      const double rest = static_cast<double>(steps - i) / static_cast<double>(steps);
+      times[static_cast<std::size_t>(i)] = start + (end - start) * (1 - rest * rest);
+    }
+    times.back() = end;
+    return from_times(std::move(times));
+  }
+
+  /// t_i = (start^(1/rho) + i/N (end^(1/rho) - start^(1/rho)))^rho \cite karras_2022_elucidating, which is made for
+  /// noise levels as times; i / N here, so that N steps have N + 1 times also for N = 1.
+  /// \throw as `uniform`; ValueError for a negative bound or rho <= 0
+  [[nodiscard]] static TimeGrid karras(double start, double end, std::int64_t steps, double rho = 7) {
+    (void)uniform(start, end, steps);  // its checks
+    if (!(start >= 0) || !(end >= 0) || !(rho > 0) || !std::isfinite(rho))
+      throw ValueError("time grid: Karras: expected bounds of at least 0 and rho above 0, got " + detail::shown(start) +
+                       ", " + detail::shown(end) + " and " + detail::shown(rho));
+    const double first = std::pow(start, 1 / rho), last = std::pow(end, 1 / rho);
+    std::vector<double> times(static_cast<std::size_t>(steps) + 1);
+    for (std::int64_t i = 0; i <= steps; ++i)
+      times[static_cast<std::size_t>(i)] =
+          std::pow(first + (last - first) * (static_cast<double>(i) / static_cast<double>(steps)), rho);
+    times.front() = start;
+    times.back() = end;
+    return from_times(std::move(times));
+  }
+
   /// The given times.
   /// \throw ValueError for fewer than two, one that is not finite, or where they are not strictly monotone, naming
   ///        the index

@@ -172,6 +172,35 @@ void update_with_noise(F&& f, const Step& step, Noise& noise, S& work, S& x, con
   }
 }
 
+/// The increments of another noise with the sign changed: the partner of an antithetic pair, whose mean has less variance
+/// where the result is nearly linear in the noise \cite hammersley_1956_antithetic. `Antithetic<Noise&>` shares
+/// the noise of its partner in place of a copy.
+template <class Noise>
+class Antithetic {
+ public:
+  explicit Antithetic(Noise noise) : noise_(std::forward<Noise>(noise)) {}
+
+  template <State S>
+  void increment(const Step& step, S& dw) {
+    noise_.increment(step, dw);
+    negate(dw);
+  }
+  template <State S>
+  void increment(const Step& step, S& dw, S& dz) {
+    noise_.increment(step, dw, dz);
+    negate(dw);
+    negate(dz);
+  }
+
+ private:
+  template <State S>
+  static void negate(S& x) {
+    update_elements([](auto& e) { e = -e; }, x);
+  }
+
+  Noise noise_;
+};
+
 /// All increments are zero. A step with it is the step's mean, wherever the noise enters linearly.
 struct NoNoise {
   template <State S>

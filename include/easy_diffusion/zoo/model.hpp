@@ -80,13 +80,10 @@ class Model {
     return std::visit(
         [&]<class N>(N& network) -> Gradients {
           const auto& kept = std::get<typename N::Context>(ctx.network);
-          if constexpr (std::is_same_v<N, nn::UNet<T>>) {
+          if constexpr (std::is_same_v<N, nn::UNet<T>> || std::is_same_v<N, nn::ResUNet<T>>) {
             Gradients gradients;
             gradients.dx = network.backward(dy, kept, &gradients.dcondition);
             return gradients;
-          } else if constexpr (std::is_same_v<N, nn::ResUNet<T>>) {
-            auto gradients = network.backward(dy, kept);
-            return {std::move(gradients.dx), std::move(gradients.dcondition)};
           } else {
             return {network.backward(dy, kept), Tensor<T>()};
           }

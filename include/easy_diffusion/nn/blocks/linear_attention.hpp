@@ -53,9 +53,8 @@ class LinearAttention {
       ctx->qkv = std::move(qkv);
       ctx->memory = std::move(memory);
     }
-    return to_out.forward(
-        std::move(out).reshaped(Shape{x.extent(0), x.extent(1), x.extent(2), heads_ * head_width_}),
-        ctx ? &ctx->to_out : nullptr);
+    return to_out.forward(std::move(out).reshaped(Shape{x.extent(0), x.extent(1), x.extent(2), heads_ * head_width_}),
+                          ctx ? &ctx->to_out : nullptr);
   }
 
   /// \param dy the shape of x \return dx, the shape of x

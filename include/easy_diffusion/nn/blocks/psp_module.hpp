@@ -52,8 +52,8 @@ class PSPModule {
         out_(channels + static_cast<std::int64_t>(pool_sizes.size()) * width, channels, {.padding = 1}) {
     for (const std::int64_t size : pool_sizes) {
       if (size < 1) throw ValueError("PSPModule: expected grids of at least 1x1, got " + std::to_string(size));
-      branches_.push_back({AvgPool2d<T>(ops::Pool2dOptions::adaptive(size, size)),
-                           Conv2d<T>(channels, width, {.kernel = 1})});
+      branches_.push_back(
+          {AvgPool2d<T>(ops::Pool2dOptions::adaptive(size, size)), Conv2d<T>(channels, width, {.kernel = 1})});
     }
   }
 

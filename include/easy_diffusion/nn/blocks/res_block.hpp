@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
@@ -14,6 +13,7 @@
 #include "easy_diffusion/nn/dropout.hpp"
 #include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/linear.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/upsample.hpp"
 
@@ -114,7 +114,7 @@ class ResBlock {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     visit_resampling(self, v, prefix + "h_func.", self.h_up, self.h_down);
     visit_resampling(self, v, prefix + "x_func.", self.x_up, self.x_down);
     GroupNormSiLU<T>::visit(self.in_norm, v, prefix + "in_layers.0.");
@@ -136,7 +136,7 @@ class ResBlock {
 
  private:
   template <class Self, class V, class Up, class Down>
-  static void visit_resampling(Self& self, V& v, const std::string& prefix, Up& up, Down& down) {
+  static void visit_resampling(Self& self, V& v, const Name& prefix, Up& up, Down& down) {
     switch (self.resample_) {
       case Resample::up: Upsample<T>::visit(up, v, prefix); break;
       case Resample::down: Downsample<T>::visit(down, v, prefix); break;

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
@@ -13,6 +12,7 @@
 #include "easy_diffusion/nn/dropout.hpp"
 #include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/linear.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 
 namespace easy_diffusion::nn {
@@ -96,7 +96,7 @@ class ResBlock2 {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     GroupNormSiLU<T>::visit(self.norm1, v, prefix + "norm1.");
     Conv2d<T>::visit(self.conv1, v, prefix + "conv1.");
     if (self.time) Linear<T>::visit(*self.time, v, prefix + "temb_proj.");

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/fourier_embedding.hpp"
 #include "easy_diffusion/nn/linear.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/silu.hpp"
 #include "easy_diffusion/nn/sinusoidal_embedding.hpp"
@@ -62,7 +62,7 @@ class TimeMap {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     if (self.features_ == TimeFeatures::fourier) {
       FourierEmbedding<T>::visit(self.fourier_, v, prefix + "time_embed.0.");
       Linear<T>::visit(self.first_, v, prefix + "time_embed.1.");

@@ -10,6 +10,7 @@
 #include <variant>
 #include <vector>
 
+#include "easy_diffusion/core/allocator.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/accumulate.hpp"
 #include "easy_diffusion/nn/blocks/res_block.hpp"
@@ -20,6 +21,7 @@
 #include "easy_diffusion/nn/downsample.hpp"
 #include "easy_diffusion/nn/layer_variant.hpp"
 #include "easy_diffusion/nn/mode.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/upsample.hpp"
 
 namespace easy_diffusion::nn {
@@ -46,7 +48,7 @@ class TimedSequence {
     bool checkpoint = false;
     Mode mode;
     std::uint32_t number = 0;  ///< of this step in its model, so that no two draw the same dropout
-    std::vector<typename Kinds::Context> layers;
+    std::vector<typename Kinds::Context, CachedMemory<typename Kinds::Context>> layers;
     typename Concat<T>::Context concat;
     Tensor<T> x, skip;  ///< kept by a checkpoint, as are the signals
     Signals signals;
@@ -87,7 +89,7 @@ class TimedSequence {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     for (std::size_t i = 0; i < self.layers_.size(); ++i)
       std::visit(
           [&](auto& layer) { std::remove_cvref_t<decltype(layer)>::visit(layer, v, prefix + std::to_string(i) + "."); },

@@ -64,8 +64,8 @@ class TransformerBlock {
     Tensor<T> h = attn_self.forward(norm1.forward(x, ctx ? &ctx->norm1 : nullptr), {}, ctx ? &ctx->attn_self : nullptr);
     ops::add_to(h.view(), x.view());
 
-    const bool one_token = !attn_cross.attends_to_itself(context) && context.shape().rank() == 3 &&
-                           context.extent(1) == 1;
+    const bool one_token =
+        !attn_cross.attends_to_itself(context) && context.shape().rank() == 3 && context.extent(1) == 1;
     if (ctx != nullptr) {
       ctx->one_token = one_token;
       ctx->attn_cross.context_gradient = ctx->context_gradient;
@@ -76,8 +76,8 @@ class TransformerBlock {
       ops::embedding_add_forward(std::as_const(h).view().reshaped(as_picture(h.shape())), e.view(),
                                  h.view().reshaped(as_picture(h.shape())));
     } else {
-      Tensor<T> crossed = attn_cross.forward(norm2.forward(h, ctx ? &ctx->norm2 : nullptr), context,
-                                             ctx ? &ctx->attn_cross : nullptr);
+      Tensor<T> crossed =
+          attn_cross.forward(norm2.forward(h, ctx ? &ctx->norm2 : nullptr), context, ctx ? &ctx->attn_cross : nullptr);
       ops::add_to(crossed.view(), std::as_const(h).view());
       h = std::move(crossed);
     }

@@ -67,8 +67,8 @@ class UNetLevel {
 
   /// The stage by its three names (`conv1.`, `dense1.`, `gnorm1.`), and the transformer.
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const Name& convolution, const Name& dense,
-                    const Name& norm, const Name& attention) {
+  static void visit(Self& self, V&& v, const Name& convolution, const Name& dense, const Name& norm,
+                    const Name& attention) {
     Convolution::visit(self.stage.conv, v, convolution);
     Linear<T>::visit(self.stage.dense, v, dense + "dense.");
     GroupNormSiLU<T>::visit(self.stage.norm, v, norm);

@@ -10,6 +10,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/core/tensor_list.hpp"
 #include "easy_diffusion/nn/accumulate.hpp"
 #include "easy_diffusion/nn/blocks/time_map.hpp"
 #include "easy_diffusion/nn/blocks/timed_sequence.hpp"
@@ -19,7 +20,9 @@
 #include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/models/res_unet_config.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/ops/scale_samples.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -33,7 +36,7 @@ class ResUNet {
   using Step = TimedSequence<T>;
 
   struct Context {
-    bool input_gradient = true;      ///< false: backward leaves dx empty and saves the work
+    bool input_gradient = true;      ///< false: backward returns an empty tensor and saves the work
     bool condition_gradient = true;  ///< false: the same for the condition's sequence
     Mode mode;                       ///< whether dropout is on, and where its noise lives
     typename TimeMap<T>::Context time;
@@ -43,11 +46,6 @@ class ResUNet {
     typename Conv2d<T>::Context out;
     Tensor<T> scale;  ///< [N], one over the marginal standard deviation
     Shape output;
-  };
-
-  struct Gradients {
-    Tensor<T> dx;          ///< [N, H, W, C], or empty
-    Tensor<T> dcondition;  ///< [N, L, D], of the condition's sequence; empty where there is none
   };
 
   /// Parameters start at zero (gains at one); call `initialize` or load them.
@@ -79,7 +77,7 @@ class ResUNet {
 
     std::size_t step = 0;
     const auto next = [&] { return ctx ? &ctx->steps[step++] : nullptr; };
-    std::vector<Tensor<T>> seen;  // what each step of the way down made
+    TensorList<T> seen;  // what each step of the way down made
     seen.reserve(down_.size());
     for (const Step& down : down_)
       seen.push_back(down.forward(seen.empty() ? x : seen.back(), Tensor<T>(), signals, next()));
@@ -95,7 +93,7 @@ class ResUNet {
       Tensor<T> scale = Tensor<T>::uninitialized(t.shape());
       for (std::int64_t n = 0; n < t.size(); ++n)
         scale[n] = static_cast<T>(1.0 / config_.marginal_std(static_cast<double>(t[n])));
-      scale_samples(h, scale);
+      ops::scale_samples(std::as_const(h).view(), scale, h);
       if (ctx != nullptr) ctx->scale = std::move(scale);
     }
     return h;
@@ -105,14 +103,17 @@ class ResUNet {
     return forward(x, t, Condition<T>(), ctx);
   }
 
-  /// \param dy [N, H, W, C]; the times get no gradient
+  /// \param dy              [N, H, W, C]
+  /// \param[out] dcondition where asked for: the gradient of the condition's sequence, [N, L, D]; empty where there is
+  ///                        none, or the context leaves it out
+  /// \return dx, [N, H, W, C]; the times get no gradient
   /// \throw ShapeError unless dy has the shape of the result
-  Gradients backward(const Tensor<T>& dy, const Context& ctx) {
+  Tensor<T> backward(const Tensor<T>& dy, const Context& ctx, Tensor<T>* dcondition = nullptr) {
     expect_shape("ResUNet output gradient", ctx.output, dy.shape());
     Tensor<T> scaled = dy.shared();
     if (config_.marginal_std) {
-      scaled = dy;
-      scale_samples(scaled, ctx.scale);
+      scaled = Tensor<T>::uninitialized(dy.shape());
+      ops::scale_samples(dy.view(), ctx.scale, scaled);
     }
     Tensor<T> dh = norm_.backward(out_.backward(scaled, ctx.out), ctx.norm);
 
@@ -125,7 +126,7 @@ class ResUNet {
       accumulate(signals.condition, std::move(gradients.signals.condition));
       return std::move(gradients.dskip);
     };
-    std::vector<Tensor<T>> dskip(down_.size());
+    TensorList<T> dskip(down_.size());
     const std::size_t unused = down_.size() - up_.size();  // the first step's result, where the last level is halved
     for (std::size_t i = up_.size(); i-- > 0;) dskip[unused + up_.size() - 1 - i] = back(up_[i]);
     back(middle_);
@@ -134,13 +135,15 @@ class ResUNet {
       back(down_[i]);
     }
     time_.backward(signals.embedding, ctx.time);
-    return {std::move(dh), condition_.backward(signals.condition, ctx.condition)};
+    Tensor<T> dsequence = condition_.backward(signals.condition, ctx.condition);
+    if (dcondition != nullptr) *dcondition = std::move(dsequence);
+    return dh;
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const Name& prefix) {
     TimeMap<T>::visit(self.time_, v, prefix);
-    const auto visit_list = [&](auto& steps, const std::string& name) {
+    const auto visit_list = [&](auto& steps, const char* name) {
       for (std::size_t i = 0; i < steps.size(); ++i)
         Step::visit(steps[i], v, prefix + name + "." + std::to_string(i) + ".");
     };
@@ -245,12 +248,6 @@ class ResUNet {
     }
     ctx.steps[0].input_gradient = ctx.input_gradient;
     ctx.condition.input_gradient = ctx.condition_gradient;
-  }
-
-  static void scale_samples(Tensor<T>& x, const Tensor<T>& scale) {
-    const std::int64_t elements = x.extent(1) * x.extent(2) * x.extent(3);
-    for (std::int64_t n = 0; n < x.extent(0); ++n)
-      for (std::int64_t i = n * elements; i < (n + 1) * elements; ++i) x[i] *= scale[n];
   }
 
   ResUNetConfig config_;

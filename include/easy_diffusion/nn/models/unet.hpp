@@ -184,7 +184,9 @@ class UNet {
     FourierEmbedding<T>::visit(self.fourier_, v, prefix + "time_embed.0.");
     Linear<T>::visit(self.time_, v, prefix + "time_embed.1.");
     const std::size_t levels = self.down_.size();
-    const auto name = [&](const char* what, std::size_t number) { return prefix + what + std::to_string(number) + "."; };
+    const auto name = [&](const char* what, std::size_t number) {
+      return prefix + what + std::to_string(number) + ".";
+    };
     for (std::size_t i = 0; i < levels; ++i) Down::visit_pyramid(self.down_[i], v, name("psp", i + 1));
     for (std::size_t i = 0; i + 1 < levels; ++i) Up::visit_pyramid(self.up_[i], v, name("tpsp", levels - i));
     for (std::size_t i = 0; i < levels; ++i)

@@ -7,9 +7,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <numbers>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/ops/detail/exponential.hpp"
 #include "easy_diffusion/ops/detail/panel_product.hpp"
 #include "easy_diffusion/ops/detail/rows.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
@@ -19,6 +23,10 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 /// Queries and keys of a tile of scores.
 inline constexpr std::int64_t query_tile = 64;
 inline constexpr std::int64_t key_tile = 128;
+
+/// Softmax is computed in powers of two: their whole part needs no rounding constants.
+template <class T>
+inline constexpr T log2_of_e = std::numbers::log2e_v<T>;
 
 /// The extents of attention; a head's widths are those of one head.
 struct AttentionGeometry {
@@ -35,24 +43,31 @@ struct AttentionGeometry {
   }
 };
 
-/// Memory for several arrays, each beginning at a multiple of 64 bytes.
+/// Memory for several arrays, each beginning at a multiple of 64 elements.
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(std::int64_t size) : memory_(Tensor<T>::uninitialized(Shape{size})) {}
+  /// For arrays of these sizes, to be taken in this order.
+  void prepare(std::initializer_list<std::int64_t> sizes) {
+    std::int64_t total = 0;
+    for (const std::int64_t size : sizes) total += rounded(size);
+    memory_.resize(Shape{total});
+    used_ = 0;
+  }
   T* take(std::int64_t size) {
     T* p = memory_.data() + used_;
     used_ += rounded(size);
     return p;
   }
-  static std::int64_t rounded(std::int64_t size) { return (size + 63) / 64 * 64; }
 
  private:
+  static std::int64_t rounded(std::int64_t size) { return (size + 63) / 64 * 64; }
+
   Tensor<T> memory_;
   std::int64_t used_ = 0;
 };
 
-/// One tile's step of a softmax that comes in tiles: scores become exp(scale score - largest), `largest` and `sum` (one
+/// One tile's step of a softmax that comes in tiles: scores become 2^(scale score - largest), `largest` and `sum` (one
 /// a query) take the tile in, and `correction` is what earlier sums and results must be multiplied by.
 /// \param scores [keys, queries], rows `padded(queries)` long
 template <class T>
@@ -72,12 +87,12 @@ inline void softmax_step(std::int64_t keys, std::int64_t queries, T scale, T* sc
     }
     if (j < keys) even = max(even, s * P::load(scores + j * row + v));
     const P most = max(even, odd);
-    const P factor = exp(before - most);
+    const P factor = exp2_nonpositive(before - most);
     P even_sum(T(0));
     P odd_sum(T(0));
     const auto probability = [&](std::int64_t key) {
       T* p = scores + key * row + v;
-      const P e = exp(fma(s, P::load(p), P(T(0)) - most));
+      const P e = exp2_nonpositive(fma(s, P::load(p), P(T(0)) - most));
       e.store(p);
       return e;
     };
@@ -99,9 +114,8 @@ void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const
   const std::int64_t tile = std::min(g.keys, key_tile);
   const std::int64_t out_row = padded<T>(g.value_width);
   parallel_for(0, g.batch * g.heads * blocks, 1, [&](std::int64_t first, std::int64_t last) {
-    Scratch<T> scratch(Scratch<T>::rounded(g.key_width * widest) + Scratch<T>::rounded(tile * widest) +
-                       Scratch<T>::rounded(tile * out_row) + Scratch<T>::rounded(widest * out_row) +
-                       3 * Scratch<T>::rounded(widest));
+    Scratch<T> scratch;
+    scratch.prepare({g.key_width * widest, tile * widest, tile * out_row, widest * out_row, widest, widest, widest});
     T* queries_packed = scratch.take(g.key_width * widest);
     T* scores = scratch.take(tile * widest);
     T* values_packed = scratch.take(tile * out_row);
@@ -120,9 +134,9 @@ void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const
       std::fill_n(sum, row, T(0));
       for (std::int64_t key = 0; key < g.keys; key += tile) {
         const std::int64_t keys = std::min(tile, g.keys - key);
-        panel_product(keys, g.key_width, count, k + g.key_offset(item, g.keys) + key * g.key_row(),
-                      {g.key_row(), 1}, queries_packed, scores, row, false);
-        softmax_step(keys, count, scale, scores, largest, sum, correction);
+        panel_product(keys, g.key_width, count, k + g.key_offset(item, g.keys) + key * g.key_row(), {g.key_row(), 1},
+                      queries_packed, scores, row, false);
+        softmax_step(keys, count, scale * log2_of_e<T>, scores, largest, sum, correction);
         pack_rows(v + g.value_offset(item, g.keys) + key * g.value_row(), keys, g.value_width, g.value_row(),
                   values_packed);
         if (key > 0)
@@ -133,7 +147,7 @@ void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const
       for (std::int64_t i = 0; i < count; ++i) {
         copy_scaled(1, g.value_width, result + i * out_row, out_row, T(1) / sum[i],
                     out + g.value_offset(item, g.queries) + (query + i) * g.value_row(), g.value_row());
-        if (lse != nullptr) lse[item * g.queries + query + i] = largest[i] + std::log(sum[i]);
+        if (lse != nullptr) lse[item * g.queries + query + i] = largest[i] / log2_of_e<T> + std::log(sum[i]);
       }
     }
   });
@@ -144,29 +158,52 @@ void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const
 template <class T>
 class AttentionBackward {
  public:
-  AttentionBackward(const AttentionGeometry& g, T scale, const T* q, const T* k, const T* v, const T* lse,
-                    const T* dout, const T* delta, T* dq, T* dk, T* dv)
-      : g_(g), scale_(scale), q_(q), k_(k), v_(v), lse_(lse), dout_(dout), delta_(delta), dq_(dq), dk_(dk), dv_(dv),
-        key_pad_(padded<T>(g.key_width)), value_pad_(padded<T>(g.value_width)),
-        widest_(padded<T>(std::min(g.queries, query_tile))), tile_(std::min(g.keys, key_tile)) {}
+  AttentionBackward(const AttentionGeometry& g, T scale, const T* q, const T* k, const T* v, const T* out, const T* lse,
+                    const T* dout, T* dq, T* dk, T* dv)
+      : g_(g),
+        scale_(scale),
+        q_(q),
+        k_(k),
+        v_(v),
+        out_(out),
+        lse_(lse),
+        dout_(dout),
+        dq_(dq),
+        dk_(dk),
+        dv_(dv),
+        key_pad_(padded<T>(g.key_width)),
+        value_pad_(padded<T>(g.value_width)),
+        widest_(padded<T>(std::min(g.queries, query_tile))),
+        tile_(std::min(g.keys, key_tile)) {}
 
-  /// Queries [first_query, last_query) against keys [first_key, last_key). \param queries at most so many
+  /// Queries [first_query, last_query) against keys [first_key, last_key).
   void run(std::int64_t item, std::int64_t first_query, std::int64_t last_query, std::int64_t first_key,
            std::int64_t last_key) {
     const std::int64_t queries = last_query - first_query;
-    Scratch<T> scratch(size(queries));
-    T* queries_transposed = scratch.take(g_.key_width * widest_);
-    T* gradients_transposed = scratch.take(g_.value_width * widest_);
-    T* queries_packed = scratch.take(widest_ * key_pad_);
-    T* gradients_packed = scratch.take(widest_ * value_pad_);
-    T* keys_packed = scratch.take(tile_ * key_pad_);
-    T* probabilities = scratch.take(tile_ * widest_);
-    T* slopes = scratch.take(tile_ * widest_);
-    T* lse_of = scratch.take(widest_);
-    T* delta_of = scratch.take(widest_);
-    T* key_sum = scratch.take(tile_ * key_pad_);
-    T* value_sum = scratch.take(tile_ * value_pad_);
-    T* query_sum = scratch.take(queries * key_pad_);
+    const std::int64_t blocks = (queries + query_tile - 1) / query_tile;
+    scratch_.prepare({g_.key_width * widest_, g_.value_width * widest_, widest_ * key_pad_, widest_ * value_pad_,
+                      tile_ * key_pad_, tile_ * widest_, tile_ * widest_, blocks * query_tile, blocks * query_tile,
+                      tile_ * key_pad_, tile_ * value_pad_, queries * key_pad_});
+    T* queries_transposed = scratch_.take(g_.key_width * widest_);
+    T* gradients_transposed = scratch_.take(g_.value_width * widest_);
+    T* queries_packed = scratch_.take(widest_ * key_pad_);
+    T* gradients_packed = scratch_.take(widest_ * value_pad_);
+    T* keys_packed = scratch_.take(tile_ * key_pad_);
+    T* probabilities = scratch_.take(tile_ * widest_);
+    T* slopes = scratch_.take(tile_ * widest_);
+    T* lse = scratch_.take(blocks * query_tile);
+    T* delta = scratch_.take(blocks * query_tile);
+    T* key_sum = scratch_.take(tile_ * key_pad_);
+    T* value_sum = scratch_.take(tile_ * value_pad_);
+    T* query_sum = scratch_.take(queries * key_pad_);
+    for (std::int64_t i = 0; i < blocks * query_tile; ++i) {
+      const bool valid = i < queries;
+      const std::int64_t at = g_.value_offset(item, g_.queries) + (first_query + i) * g_.value_row();
+      lse[i] = valid ? lse_[item * g_.queries + first_query + i] : T(0);
+      delta[i] = valid ? sum_packs<T>(
+                             g_.value_width, [](Pack<T> x, Pack<T> y) { return x * y; }, out_ + at, dout_ + at)
+                       : T(0);
+    }
     for (std::int64_t key = first_key; key < last_key; key += tile_) {
       const std::int64_t keys = std::min(tile_, last_key - key);
       const T* k = k_ + g_.key_offset(item, g_.keys) + key * g_.key_row();
@@ -183,11 +220,7 @@ class AttentionBackward {
           pack_transposed(dout, g_.value_width, count, g_.value_row(), gradients_transposed);
           panel_product(keys, g_.value_width, count, v, {g_.value_row(), 1}, gradients_transposed, slopes, row, false);
         }
-        for (std::int64_t i = 0; i < row; ++i) {
-          lse_of[i] = i < count ? lse_[item * g_.queries + query + i] : T(0);
-          delta_of[i] = i < count ? delta_[item * g_.queries + query + i] : T(0);
-        }
-        softmax_slopes(keys, row, probabilities, slopes, lse_of, delta_of);
+        softmax_slopes(keys, row, probabilities, slopes, lse + (query - first_query), delta + (query - first_query));
         const bool more = query > first_query;
         if (dv_ != nullptr) {
           pack_rows(dout, count, g_.value_width, g_.value_row(), gradients_packed);
@@ -215,26 +248,16 @@ class AttentionBackward {
   }
 
  private:
-  [[nodiscard]] std::int64_t size(std::int64_t queries) const {
-    std::int64_t total = 0;
-    for (const std::int64_t part :
-         {g_.key_width * widest_, g_.value_width * widest_, widest_ * key_pad_, widest_ * value_pad_, tile_ * key_pad_,
-          tile_ * widest_, tile_ * widest_, widest_, widest_, tile_ * key_pad_, tile_ * value_pad_,
-          queries * key_pad_})
-      total += Scratch<T>::rounded(part);
-    return total;
-  }
-
   /// Scores become probabilities, P = exp(scale score - lse), and slopes, dout v^T, become P (slope - delta).
   void softmax_slopes(std::int64_t keys, std::int64_t row, T* probabilities, T* slopes, const T* lse,
                       const T* delta) const {
     using P = Pack<T>;
-    const P s(scale_);
+    const P s(scale_ * log2_of_e<T>);
     for (std::int64_t v = 0; v < row; v += P::lanes) {
-      const P minus_lse = P(T(0)) - P::load(lse + v);
+      const P minus_lse = P(-log2_of_e<T>) * P::load(lse + v);
       const P minus_delta = P(T(0)) - P::load(delta + v);
       for (std::int64_t j = 0; j < keys; ++j) {
-        const P p = exp(fma(s, P::load(probabilities + j * row + v), minus_lse));
+        const P p = exp2_nonpositive(fma(s, P::load(probabilities + j * row + v), minus_lse));
         p.store(probabilities + j * row + v);
         (p * (P::load(slopes + j * row + v) + minus_delta)).store(slopes + j * row + v);
       }
@@ -243,27 +266,18 @@ class AttentionBackward {
 
   AttentionGeometry g_;
   T scale_;
-  const T *q_, *k_, *v_, *lse_, *dout_, *delta_;
+  const T *q_, *k_, *v_, *out_, *lse_, *dout_;
   T *dq_, *dk_, *dv_;
   std::int64_t key_pad_, value_pad_, widest_, tile_;
+  Scratch<T> scratch_;
 };
 
 template <class T>
 void attention_backward(const AttentionGeometry& g, const T* q, const T* k, const T* v, const T* out, const T* lse,
                         const T* dout, T scale, T* dq, T* dk, T* dv) {
   const std::int64_t items = g.batch * g.heads;
-  Tensor<T> delta = Tensor<T>::uninitialized(Shape{items, g.queries});
-  parallel_for(0, items * g.queries, std::max<std::int64_t>(1, 16384 / g.value_width),
-               [&](std::int64_t first, std::int64_t last) {
-                 for (std::int64_t i = first; i < last; ++i) {
-                   const std::int64_t at =
-                       g.value_offset(i / g.queries, g.queries) + i % g.queries * g.value_row();
-                   delta[i] = sum_packs<T>(
-                       g.value_width, [](Pack<T> x, Pack<T> y) { return x * y; }, out + at, dout + at);
-                 }
-               });
   const auto backward = [&](T* dq_of, T* dk_of, T* dv_of) {
-    return AttentionBackward<T>(g, scale, q, k, v, lse, dout, delta.data(), dq_of, dk_of, dv_of);
+    return AttentionBackward<T>(g, scale, q, k, v, out, lse, dout, dq_of, dk_of, dv_of);
   };
   if (items >= num_threads()) {
     parallel_for(0, items, 1, [&](std::int64_t first, std::int64_t last) {
@@ -273,25 +287,23 @@ void attention_backward(const AttentionGeometry& g, const T* q, const T* k, cons
     return;
   }
   // Few heads and many threads: queries are shared out for dq, keys for dk and dv. The scores are made twice.
-  const auto share = [&](std::int64_t length, std::int64_t tile, auto pass, auto&& run) {
+  const auto share = [&](std::int64_t length, std::int64_t tile, auto&& run) {
     const std::int64_t tiles = (length + tile - 1) / tile;
     parallel_for(0, items * tiles, 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t i = first; i < last; ++i) {
         const std::int64_t begin = i % tiles * tile;
-        run(pass, i / tiles, begin, std::min(length, begin + tile));
+        run(i / tiles, begin, std::min(length, begin + tile));
       }
     });
   };
   if (dq != nullptr)
-    share(g.queries, query_tile, backward(dq, nullptr, nullptr),
-          [&](auto& pass, std::int64_t item, std::int64_t begin, std::int64_t end) {
-            pass.run(item, begin, end, 0, g.keys);
-          });
+    share(g.queries, query_tile, [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
+      backward(dq, nullptr, nullptr).run(item, begin, end, 0, g.keys);
+    });
   if (dk != nullptr || dv != nullptr)
-    share(g.keys, key_tile, backward(nullptr, dk, dv),
-          [&](auto& pass, std::int64_t item, std::int64_t begin, std::int64_t end) {
-            pass.run(item, 0, g.queries, begin, end);
-          });
+    share(g.keys, key_tile, [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
+      backward(nullptr, dk, dv).run(item, 0, g.queries, begin, end);
+    });
 }
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

@@ -331,8 +331,10 @@ template <class T>
 void gather_gemm(const GatherPlan& plan, const T* in, const ColumnPanels<T>& b, const Epilogue<T>& epilogue, T* out) {
   constexpr std::int64_t wide = tile_vectors * Pack<T>::lanes;
   const RowBlocks blocks(plan, block_rows);
-  // Few blocks of rows are shared out by columns too.
-  const std::int64_t strips = blocks.count() >= 16 ? 1 : (b.columns + wide - 1) / wide;
+  // Column by column where B does not fit into a core's cache, or where there are few blocks of rows to share out.
+  constexpr std::int64_t cached = (512 << 10) / static_cast<std::int64_t>(sizeof(T));
+  const bool whole = blocks.count() >= 16 && b.taps * b.channels * b.columns <= cached;
+  const std::int64_t strips = whole ? 1 : (b.columns + wide - 1) / wide;
   const std::int64_t strip_columns = strips == 1 ? b.columns : wide;
   const std::int64_t work = block_rows * std::max<std::int64_t>(1, b.taps * b.channels * strip_columns);
   const std::int64_t grain = std::max<std::int64_t>(1, 400'000 / work);

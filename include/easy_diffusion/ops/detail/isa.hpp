@@ -3,7 +3,9 @@
 /// that units built with different flags never share one by accident.
 #pragma once
 
-#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)  // asked for: kernels without vectors
+#define EASY_DIFFUSION_ISA scalar
+#elif defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define EASY_DIFFUSION_ISA avx512
 #elif defined(__AVX2__) && defined(__FMA__)
 #define EASY_DIFFUSION_ISA avx2

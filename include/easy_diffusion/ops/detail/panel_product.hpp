@@ -55,8 +55,7 @@ inline void pack_transposed(const T* m, std::int64_t steps, std::int64_t columns
       const std::int64_t valid = std::min(lanes, columns - column - v);
       const T* from = m + (column + v) * stride;
       std::int64_t s = 0;
-      if (valid == lanes)
-        for (; s + lanes <= steps; s += lanes) transpose_square(from + s, stride, panel + s * width + v, width);
+      for (; s + lanes <= steps; s += lanes) transpose_square(from + s, stride, valid, panel + s * width + v, width);
       for (; s < steps; ++s) {
         T* to = panel + s * width + v;
         for (std::int64_t i = 0; i < valid; ++i) to[i] = from[i * stride + s];

@@ -48,7 +48,11 @@ struct Pack {
   friend Pack exp(Pack a) { return Pack(xsimd::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(xsimd::sqrt(a.v)); }
   friend Pack erf(Pack a) { return Pack(xsimd::erf(a.v)); }
+  /// Where one of the two is no number, b.
   friend Pack max(Pack a, Pack b) { return Pack(xsimd::max(a.v, b.v)); }
+  friend Pack min(Pack a, Pack b) { return Pack(xsimd::min(a.v, b.v)); }
+  /// a < b ? x : y
+  friend Pack select_less(Pack a, Pack b, Pack x, Pack y) { return Pack(xsimd::select(a.v < b.v, x.v, y.v)); }
 };
 
 #else
@@ -72,7 +76,9 @@ struct Pack {
   friend Pack exp(Pack a) { return Pack(std::exp(a.v)); }
   friend Pack sqrt(Pack a) { return Pack(std::sqrt(a.v)); }
   friend Pack erf(Pack a) { return Pack(std::erf(a.v)); }
-  friend Pack max(Pack a, Pack b) { return Pack(a.v < b.v ? b.v : a.v); }
+  friend Pack max(Pack a, Pack b) { return Pack(a.v > b.v ? a.v : b.v); }
+  friend Pack min(Pack a, Pack b) { return Pack(a.v < b.v ? a.v : b.v); }
+  friend Pack select_less(Pack a, Pack b, Pack x, Pack y) { return a.v < b.v ? x : y; }
 };
 
 #endif
@@ -155,17 +161,8 @@ inline void map_packs(std::int64_t n, T* out, F&& f, const In*... in) {
   if (i < n) store_partial(f(load_partial(in + i, n - i)...), out + i, n - i);
 }
 
-/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
-template <class T>
-inline T sum_lanes(Pack<T> x) {
-  T buffer[Pack<T>::lanes];
-  x.store(buffer);
-  for (std::int64_t half = Pack<T>::lanes / 2; half > 0; half /= 2)
-    for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
-  return buffer[0];
-}
-
 #if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
+
 template <class T>
 using Vector [[gnu::vector_size(static_cast<std::size_t>(Pack<T>::lanes) * sizeof(T))]] = T;
 
@@ -176,16 +173,23 @@ inline Vector<T> zip(Vector<T> a, Vector<T> b, std::integer_sequence<int, i...>)
   return __builtin_shufflevector(a, b, ((i % 2) * lanes + i / 2 + half * lanes / 2)...);
 }
 
-/// to[j][i] = from[i][j], both of lanes x lanes elements, row i at `i * stride`.
+/// to[j][i] = from[i][j], both of lanes x lanes elements, row i at `i * stride`; only the first `count` >= 1 rows of
+/// `from` are read, the others are zeros.
 template <class T>
-inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
+inline void transpose_square(const T* from, std::int64_t from_stride, std::int64_t count, T* to,
+                             std::int64_t to_stride) {
   constexpr int lanes = Pack<T>::lanes;
   if constexpr (lanes == 1) {
     *to = *from;
   } else {
     constexpr std::make_integer_sequence<int, lanes> all;
     Vector<T> rows[lanes];
-    for (int i = 0; i < lanes; ++i) std::memcpy(&rows[i], from + i * from_stride, sizeof rows[i]);
+    for (int i = 0; i < lanes; ++i) {
+      if (i < count)
+        std::memcpy(&rows[i], from + i * from_stride, sizeof rows[i]);
+      else
+        rows[i] = Vector<T>{};
+    }
     // Dealing the rows out like cards, log2(lanes) times.
     for (int round = 1; round < lanes; round *= 2) {
       Vector<T> dealt[lanes];
@@ -198,12 +202,56 @@ inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std
     for (int i = 0; i < lanes; ++i) std::memcpy(to + i * to_stride, &rows[i], sizeof rows[i]);
   }
 }
-#else
-template <class T>
-inline void transpose_square(const T* from, std::int64_t from_stride, T* to, std::int64_t to_stride) {
-  for (std::int64_t i = 0; i < Pack<T>::lanes; ++i)
-    for (std::int64_t j = 0; j < Pack<T>::lanes; ++j) to[j * to_stride + i] = from[i * from_stride + j];
+
+/// The lanes moved down by `by`, and around.
+template <class T, int by, int... i>
+inline Vector<T> rotate(Vector<T> x, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(x, x, ((i + by) % static_cast<int>(Pack<T>::lanes))...);
 }
+
+template <class T, int half>
+inline Vector<T> fold(Vector<T> x) {
+  if constexpr (half == 0)
+    return x;
+  else
+    return fold<T, half / 2>(x + rotate<T, half>(x, std::make_integer_sequence<int, Pack<T>::lanes>()));
+}
+
+/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
+template <class T>
+inline T sum_lanes(Pack<T> x) {
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  if constexpr (lanes == 1) {
+    T sum;
+    x.store(&sum);
+    return sum;
+  } else {
+    Vector<T> sum;
+    std::memcpy(&sum, &x, sizeof sum);
+    return fold<T, lanes / 2>(sum)[0];
+  }
+}
+
+#else
+
+template <class T>
+inline void transpose_square(const T* from, std::int64_t from_stride, std::int64_t count, T* to,
+                             std::int64_t to_stride) {
+  for (std::int64_t i = 0; i < Pack<T>::lanes; ++i)
+    for (std::int64_t j = 0; j < Pack<T>::lanes; ++j)
+      to[j * to_stride + i] = i < count ? from[i * from_stride + j] : T(0);
+}
+
+/// Sum of the lanes, as a tree: lane i takes lane i + half, and so on.
+template <class T>
+inline T sum_lanes(Pack<T> x) {
+  T buffer[Pack<T>::lanes];
+  x.store(buffer);
+  for (std::int64_t half = Pack<T>::lanes / 2; half > 0; half /= 2)
+    for (std::int64_t i = 0; i < half; ++i) buffer[i] += buffer[i + half];
+  return buffer[0];
+}
+
 #endif
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

@@ -29,8 +29,11 @@ class BrownianMotion {
   void drift(const S&, double, S& out) const {
     fill(out, 0);
   }
+  [[nodiscard]] double linear_drift(double) const noexcept { return 0; }
+  [[nodiscard]] double linear_integral(double, double) const noexcept { return 0; }
   [[nodiscard]] double diffusion(double) const noexcept { return sigma_; }
 
+  [[nodiscard]] double mean_factor(double) const noexcept { return 1; }
   /// \throw ValueError for t < 0
   [[nodiscard]] double marginal_std(double t) const {
     if (!(t >= 0)) throw ValueError("Brownian motion: expected a time of at least 0, got " + detail::shown(t));

@@ -32,9 +32,13 @@ class VarianceExploding {
     fill(out, 0);
   }
 
+  [[nodiscard]] double linear_drift(double) const noexcept { return 0; }
+  [[nodiscard]] double linear_integral(double, double) const noexcept { return 0; }
+
   /// sigma^t
   [[nodiscard]] double diffusion(double t) const noexcept { return std::exp(t * log_sigma_); }
 
+  [[nodiscard]] double mean_factor(double) const noexcept { return 1; }
   /// \throw ValueError for t < 0
   [[nodiscard]] double marginal_std(double t) const {
     if (!(t >= 0))
