@@ -19,6 +19,7 @@
 #include "easy_diffusion/io/image.hpp"
 #include "easy_diffusion/io/npy.hpp"
 #include "easy_diffusion/nn/condition.hpp"
+#include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/sde/processes/variance_exploding.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
@@ -127,6 +128,7 @@ void program(ex::CommandLine& line) {
   }
   ed::zoo::Model<float>& model = *built;
   checkpoint.load_weights(model, !raw_weights);
+  ed::nn::hold_weights(model);
 
   const auto condition = ed::zoo::condition_of(*network);
   const bool conditional = condition.kind == ed::nn::ConditionKind::classes;

@@ -16,6 +16,7 @@
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/models/res_unet.hpp"
 #include "easy_diffusion/nn/models/unet.hpp"
+#include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
 
@@ -101,7 +102,7 @@ class Model {
   }
 
   template <class Self, class V>
-  static void visit(Self& self, V&& v, const std::string& prefix) {
+  static void visit(Self& self, V&& v, const nn::Name& prefix) {
     std::visit([&]<class N>(N& network) { std::remove_const_t<N>::visit(network, v, prefix); }, self.network_);
   }
 
