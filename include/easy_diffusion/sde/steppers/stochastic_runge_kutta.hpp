@@ -17,7 +17,8 @@
 
 namespace easy_diffusion::sde {
 
-/// Coefficients of \cite roessler_2010_strong, table 6.1 and 6.2 (additive), 6.3 (diagonal). What is zero costs nothing.
+/// Coefficients of \cite roessler_2010_strong, checked against those of torchsde and StochasticDiffEq.jl. What is zero
+/// costs nothing.
 namespace tableaus {
 
 struct Sra1 {
