@@ -15,7 +15,6 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
-#include "easy_diffusion/ops/detail/turn_square.hpp"
 #include "easy_diffusion/ops/weight_store.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
@@ -81,7 +80,7 @@ inline void turn_matrix(const T* from, std::int64_t channels, std::int64_t colum
     for (std::int64_t j = 0; j < columns; j += square) {
       const T* const corner = from + c * strides.channel + j * strides.column;
       if (strides.channel == 1 && c + square <= channels && j + square <= columns) {
-        turn_square(corner, strides.column, to + c * width + j, width);
+        transpose_square(corner, strides.column, square, to + c * width + j, width);
         continue;
       }
       for (std::int64_t x = 0; x < std::min(square, channels - c); ++x)
