@@ -181,7 +181,7 @@ void draw(const std::vector<Measured>& rows, const std::string& title, const std
                .y_label = "mean error at the end",
                .log_x = true,
                .log_y = true,
-               .legend = "outside right top vertical",
+               .legend = "right bottom vertical",
                .width = 1250};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     char label[96];

@@ -101,7 +101,7 @@ void draw(const Result& result, const sde::ProbabilityFlow<sde::VariancePreservi
           const std::filesystem::path& png) {
   const Score score;
   ex::DensityPlot plot;
-  plot.axes = {.title = result.name + ": samples, density at t = 0, probability flow at t = 0.25",
+  plot.axes = {.title = result.name + ": samples, density and flow",
                .x_label = "x",
                .y_label = "y",
                .width = 860,
