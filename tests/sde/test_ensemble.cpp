@@ -149,7 +149,7 @@ TEST_CASE("reverse equation and probability flow lead from the prior back to the
   const auto check = [&](const auto& process, double end) {
     const GaussianScore<std::remove_cvref_t<decltype(process)>> score{process, mean, spread};
     const auto system = sde::reverse(process, score);
-    const std::int64_t n = 40'000;
+    const std::int64_t n = 8000;
     // The marginal at the end itself as the start.
     const double a = process.mean_factor(end), s = process.marginal_std(end);
     Tensor<double> start({n});
@@ -251,7 +251,7 @@ TEST_CASE("predictor-corrector sampling is nearer to the data than its predictor
   const GaussianScore<sde::VarianceExploding> score{process, 0.5, 0.3};
   const auto system = sde::reverse(process, score);
   const auto grid = sde::TimeGrid::uniform(1, 1e-3, 25);
-  const std::int64_t n = 50'000;
+  const std::int64_t n = 16'000;
   State x({n}), y({n});
   sde::draw_normal(x, process.prior_std(), {3, streams::initial_state, 0});
   y = x;
