@@ -1,7 +1,7 @@
 # The two small compiled libraries beside the headers.
 #
 #   easy_diffusion_stb     the implementations of the stb headers; linked by the interface target
-#   easy_diffusion_models  explicit instantiations of the models (cmake/compiled/models/*.cpp). A program that links it is compiled with
+#   easy_diffusion_models  explicit instantiations of operations and models (cmake/compiled/models/*.cpp). A program that links it is compiled with
 #                          EASY_DIFFUSION_EXTERN_TEMPLATES and takes the models' code from here: it compiles
 #                          fast. It is for the programs of this build and is not installed.
 
@@ -24,6 +24,7 @@ if(EASY_DIFFUSION_MODELS)
   add_library(easy_diffusion::models ALIAS easy_diffusion_models)
   set_target_properties(easy_diffusion_models PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(easy_diffusion_models PUBLIC easy_diffusion PRIVATE easy_diffusion_warnings)
-  target_compile_definitions(easy_diffusion_models INTERFACE EASY_DIFFUSION_EXTERN_TEMPLATES)
+  # In its own files too: a model takes the operations from the file that instantiates them.
+  target_compile_definitions(easy_diffusion_models PUBLIC EASY_DIFFUSION_EXTERN_TEMPLATES)
   set(easy_diffusion_for_programs easy_diffusion_models)
 endif()

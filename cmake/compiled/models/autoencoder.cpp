@@ -1,6 +1,4 @@
 // The autoencoders, compiled once; see unet.cpp.
-#undef EASY_DIFFUSION_EXTERN_TEMPLATES
-
 #include "easy_diffusion/latent/autoencoder_kl.hpp"
 #include "easy_diffusion/latent/simple_autoencoder.hpp"
 

@@ -1,6 +1,4 @@
 // The classifier, compiled once; see unet.cpp.
-#undef EASY_DIFFUSION_EXTERN_TEMPLATES
-
 #include "easy_diffusion/nn/models/classifier.hpp"
 
 namespace easy_diffusion::nn {

@@ -1,6 +1,4 @@
 // The residual U-Nets, compiled once; see unet.cpp.
-#undef EASY_DIFFUSION_EXTERN_TEMPLATES
-
 #include "easy_diffusion/nn/models/res_unet.hpp"
 
 namespace easy_diffusion::nn {

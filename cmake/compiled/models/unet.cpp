@@ -1,7 +1,5 @@
 // The small U-Nets, compiled once: headers declare these instantiations `extern` where EASY_DIFFUSION_EXTERN_TEMPLATES is
 // defined.
-#undef EASY_DIFFUSION_EXTERN_TEMPLATES
-
 #include "easy_diffusion/nn/models/unet.hpp"
 
 namespace easy_diffusion::nn {

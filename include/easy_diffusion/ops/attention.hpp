@@ -74,4 +74,11 @@ void attention_backward(TensorView<const T> q, TensorView<const std::type_identi
                              dk.data(), dv.data());
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(attention_forward<float>) attention_forward<float>;
+extern template decltype(attention_forward<double>) attention_forward<double>;
+extern template decltype(attention_backward<float>) attention_backward<float>;
+extern template decltype(attention_backward<double>) attention_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

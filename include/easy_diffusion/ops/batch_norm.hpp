@@ -147,4 +147,13 @@ void batch_norm_backward(TensorView<const T> x, TensorView<const std::type_ident
   }
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(batch_norm_statistics<float>) batch_norm_statistics<float>;
+extern template decltype(batch_norm_statistics<double>) batch_norm_statistics<double>;
+extern template decltype(batch_norm_forward<float>) batch_norm_forward<float>;
+extern template decltype(batch_norm_forward<double>) batch_norm_forward<double>;
+extern template decltype(batch_norm_backward<float>) batch_norm_backward<float>;
+extern template decltype(batch_norm_backward<double>) batch_norm_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

@@ -93,4 +93,11 @@ void conv2d_backward(TensorView<const T> x, TensorView<const std::type_identity_
   }
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(conv2d_forward<float>) conv2d_forward<float>;
+extern template decltype(conv2d_forward<double>) conv2d_forward<double>;
+extern template decltype(conv2d_backward<float>) conv2d_backward<float>;
+extern template decltype(conv2d_backward<double>) conv2d_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

@@ -98,4 +98,11 @@ void conv_transpose2d_backward(TensorView<const T> x, TensorView<const std::type
   }
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(conv_transpose2d_forward<float>) conv_transpose2d_forward<float>;
+extern template decltype(conv_transpose2d_forward<double>) conv_transpose2d_forward<double>;
+extern template decltype(conv_transpose2d_backward<float>) conv_transpose2d_backward<float>;
+extern template decltype(conv_transpose2d_backward<double>) conv_transpose2d_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

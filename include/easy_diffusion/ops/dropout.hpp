@@ -54,4 +54,11 @@ void dropout_backward(TensorView<const T> dy, double p, const NoiseAddress& addr
   dropout_forward(dy, p, address, first, dx);
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(dropout_forward<float>) dropout_forward<float>;
+extern template decltype(dropout_forward<double>) dropout_forward<double>;
+extern template decltype(dropout_backward<float>) dropout_backward<float>;
+extern template decltype(dropout_backward<double>) dropout_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

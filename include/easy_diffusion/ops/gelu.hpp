@@ -101,4 +101,11 @@ void gelu_backward(TensorView<const T> x, TensorView<const std::type_identity_t<
   });
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(gelu_forward<float>) gelu_forward<float>;
+extern template decltype(gelu_forward<double>) gelu_forward<double>;
+extern template decltype(gelu_backward<float>) gelu_backward<float>;
+extern template decltype(gelu_backward<double>) gelu_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

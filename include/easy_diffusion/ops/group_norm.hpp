@@ -53,4 +53,11 @@ void group_norm_backward(TensorView<const T> x, TensorView<const std::type_ident
   sums.add_to(g, dgamma, dbeta);
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(group_norm_forward<float>) group_norm_forward<float>;
+extern template decltype(group_norm_forward<double>) group_norm_forward<double>;
+extern template decltype(group_norm_backward<float>) group_norm_backward<float>;
+extern template decltype(group_norm_backward<double>) group_norm_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

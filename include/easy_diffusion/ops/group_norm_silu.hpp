@@ -65,4 +65,11 @@ void group_norm_silu_backward(TensorView<const T> x, TensorView<const std::type_
   sums.add_to(g, dgamma, dbeta);
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(group_norm_silu_forward<float>) group_norm_silu_forward<float>;
+extern template decltype(group_norm_silu_forward<double>) group_norm_silu_forward<double>;
+extern template decltype(group_norm_silu_backward<float>) group_norm_silu_backward<float>;
+extern template decltype(group_norm_silu_backward<double>) group_norm_silu_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

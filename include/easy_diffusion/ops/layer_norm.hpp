@@ -129,4 +129,11 @@ void layer_norm_backward(TensorView<const T> x, TensorView<const std::type_ident
     }
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(layer_norm_forward<float>) layer_norm_forward<float>;
+extern template decltype(layer_norm_forward<double>) layer_norm_forward<double>;
+extern template decltype(layer_norm_backward<float>) layer_norm_backward<float>;
+extern template decltype(layer_norm_backward<double>) layer_norm_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

@@ -90,4 +90,11 @@ void linear_backward(TensorView<const T> x, TensorView<const std::type_identity_
   }
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(linear_forward<float>) linear_forward<float>;
+extern template decltype(linear_forward<double>) linear_forward<double>;
+extern template decltype(linear_backward<float>) linear_backward<float>;
+extern template decltype(linear_backward<double>) linear_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

@@ -146,4 +146,11 @@ void linear_attention_backward(TensorView<const T> qkv, std::int64_t heads,
   });
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(linear_attention_forward<float>) linear_attention_forward<float>;
+extern template decltype(linear_attention_forward<double>) linear_attention_forward<double>;
+extern template decltype(linear_attention_backward<float>) linear_attention_backward<float>;
+extern template decltype(linear_attention_backward<double>) linear_attention_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

@@ -83,4 +83,11 @@ void resample_backward(TensorView<const T> dy, Resampling mode, TensorView<std::
                      detail::resampling_taps<T>(mode, dx.extent(2), dy.extent(2)).transposed(), dx.data());
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(resample_forward<float>) resample_forward<float>;
+extern template decltype(resample_forward<double>) resample_forward<double>;
+extern template decltype(resample_backward<float>) resample_backward<float>;
+extern template decltype(resample_backward<double>) resample_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

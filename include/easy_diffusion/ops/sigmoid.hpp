@@ -42,4 +42,11 @@ void sigmoid_backward(TensorView<const T> y, TensorView<const std::type_identity
   });
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(sigmoid_forward<float>) sigmoid_forward<float>;
+extern template decltype(sigmoid_forward<double>) sigmoid_forward<double>;
+extern template decltype(sigmoid_backward<float>) sigmoid_backward<float>;
+extern template decltype(sigmoid_backward<double>) sigmoid_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

@@ -42,4 +42,11 @@ void silu_backward(TensorView<const T> x, TensorView<const std::type_identity_t<
   });
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(silu_forward<float>) silu_forward<float>;
+extern template decltype(silu_forward<double>) silu_forward<double>;
+extern template decltype(silu_backward<float>) silu_backward<float>;
+extern template decltype(silu_backward<double>) silu_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA

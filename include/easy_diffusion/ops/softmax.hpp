@@ -65,4 +65,11 @@ void softmax_backward(TensorView<const T> y, TensorView<const std::type_identity
   });
 }
 
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template decltype(softmax_forward<float>) softmax_forward<float>;
+extern template decltype(softmax_forward<double>) softmax_forward<double>;
+extern template decltype(softmax_backward<float>) softmax_backward<float>;
+extern template decltype(softmax_backward<double>) softmax_backward<double>;
+#endif
+
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA
