@@ -1,4 +1,5 @@
 // The autoencoders, compiled once; see unet.cpp.
+
 #include "easy_diffusion/latent/autoencoder_kl.hpp"
 #include "easy_diffusion/latent/simple_autoencoder.hpp"
 

@@ -1,4 +1,5 @@
 // The classifier, compiled once; see unet.cpp.
+
 #include "easy_diffusion/nn/models/classifier.hpp"
 
 namespace easy_diffusion::nn {

@@ -1,4 +1,5 @@
 // Operations, compiled once; see unet.cpp.
+
 #include "easy_diffusion/ops/attention.hpp"
 #include "easy_diffusion/ops/linear_attention.hpp"
 

@@ -1,4 +1,5 @@
 // Operations, compiled once; see unet.cpp.
+
 #include "easy_diffusion/ops/conv2d.hpp"
 #include "easy_diffusion/ops/conv_transpose2d.hpp"
 #include "easy_diffusion/ops/linear.hpp"

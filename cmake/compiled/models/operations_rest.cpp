@@ -1,4 +1,5 @@
 // Operations, compiled once; see unet.cpp.
+
 #include "easy_diffusion/ops/batch_norm.hpp"
 #include "easy_diffusion/ops/dropout.hpp"
 #include "easy_diffusion/ops/gelu.hpp"

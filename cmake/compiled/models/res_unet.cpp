@@ -1,4 +1,5 @@
 // The residual U-Nets, compiled once; see unet.cpp.
+
 #include "easy_diffusion/nn/models/res_unet.hpp"
 
 namespace easy_diffusion::nn {

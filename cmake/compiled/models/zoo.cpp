@@ -1,5 +1,4 @@
 // The type that stands for any of the networks, compiled once; see unet.cpp.
-#define EASY_DIFFUSION_EXTERN_TEMPLATES  // of the networks themselves, which are compiled beside it
 
 #include "easy_diffusion/zoo/model.hpp"
 
