@@ -185,7 +185,7 @@ TEST_CASE("exponential steppers are exact where the equation is linear", "[sde][
   // The weights lose no digits where their formulas would.
   for (const double z : {-0.0501, -0.0499, -1e-3, -1e-9, 0.0, 1e-9, 0.0499, 0.0501}) {
     const auto w = sde::detail::exponential_weights(z);
-    const long double l = z;
+    const auto l = static_cast<long double>(z);
     long double phi1 = 0, phi2 = 0, term = 1;
     for (int k = 1; k < 30; ++k) {
       phi1 += term / k;

@@ -107,14 +107,19 @@ class TimeGrid {
   /// Step i, from t_i to t_(i+1); on a uniform grid all dt are the same number. \pre 0 <= i < steps()
   [[nodiscard]] Step step(std::int64_t i) const noexcept {
     const double t = time(i);
-    return {i, t, times_.empty() ? (end_ - start_) / static_cast<double>(steps_) : time(i + 1) - t};
+    return {i, t, times_.empty() ? dt_ : time(i + 1) - t};
   }
 
  private:
   TimeGrid(double start, double end, std::int64_t steps, std::vector<double> times)
-      : start_(start), end_(end), steps_(steps), times_(std::move(times)) {}
+      : start_(start),
+        end_(end),
+        dt_((end - start) / static_cast<double>(steps)),
+        steps_(steps),
+        times_(std::move(times)) {}
 
   double start_, end_;
+  double dt_;  // of a uniform grid
   std::int64_t steps_;
   std::vector<double> times_;  // empty where the grid is uniform
 };

@@ -21,7 +21,7 @@ class GeometricVarianceExploding {
 
   /// \throw ValueError unless 0 < low < high, both finite
   explicit GeometricVarianceExploding(double low = 0.01, double high = 50)
-      : low_(low), high_(high), log_ratio_(std::log(high / low)) {
+      : low_(low), log_ratio_(std::log(high / low)) {
     if (!(low > 0) || !(high > low) || !std::isfinite(high))
       throw ValueError("geometric variance-exploding process: expected 0 < low < high, got " + detail::shown(low) +
                        " and " + detail::shown(high));
@@ -48,7 +48,7 @@ class GeometricVarianceExploding {
   [[nodiscard]] double prior_std() const { return marginal_std(1); }
 
  private:
-  double low_, high_, log_ratio_;
+  double low_, log_ratio_;
 };
 
 }  // namespace easy_diffusion::sde
