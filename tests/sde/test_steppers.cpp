@@ -13,7 +13,7 @@
 #include "easy_diffusion/sde/sde.hpp"
 #include "support/catch.hpp"
 
-#include "sde/allocation_count.hpp"
+#include "support/allocation_count.hpp"
 
 namespace sde = easy_diffusion::sde;
 using easy_diffusion::Tensor;
