@@ -50,7 +50,7 @@ void check_declared() {
   constexpr sde::StepperTraits traits = Stepper<double>::traits;
   check_strong<Stepper, AdditiveNonlinear>(traits.strong_order_additive, 4, 8);
   check_strong<Stepper, Diagonal>(traits.strong_order);
-  check_order(strong_errors<Stepper<std::array<double, 2>>, Scalar>({}, 4, 9, 1200), traits.strong_order);
+  check_order(strong_errors<Stepper<std::array<double, 2>>, Scalar>({}, 4, 9, 2400), traits.strong_order);
   using Noncommuting = Area<traits.calculus>;
   check_order(strong_errors<Stepper<std::array<double, 2>>, Noncommuting>({}, 2, 6, 1500), traits.strong_order_general);
 }
