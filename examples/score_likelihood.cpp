@@ -14,11 +14,10 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/fashion_mnist.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
-#include "easy_diffusion/nn/models/unet.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/sde/sde.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
-#include "easy_diffusion/zoo/unet.hpp"
+#include "easy_diffusion/zoo/model.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/progress.hpp"
@@ -33,19 +32,19 @@ using Picture = ed::Tensor<float>;
 /// A network as a score whose Jacobian can be pulled back.
 class NetworkScore {
  public:
-  explicit NetworkScore(ed::nn::UNet<float>& model) : model_(model) {}
+  explicit NetworkScore(ed::zoo::Model<float>& model) : model_(model) {}
 
   void pullback(const Picture& x, double t, const Picture& v, Picture& out, Picture& vjp) const {
     times_.fill(static_cast<float>(t));
     context_.input_gradient = true;
     out = model_.forward(x, times_, &context_);
-    vjp = model_.backward(v, context_);
+    vjp = model_.backward(v, context_).dx;
   }
 
  private:
-  ed::nn::UNet<float>& model_;
+  ed::zoo::Model<float>& model_;
   mutable Picture times_{ed::Shape{1}};
-  mutable ed::nn::UNet<float>::Context context_;
+  mutable ed::zoo::Model<float>::Context context_;
 };
 
 void program(ex::CommandLine& line) {
@@ -73,25 +72,27 @@ void program(ex::CommandLine& line) {
   options.seed = line.seed;
 
   const ed::train::Checkpoint checkpoint(checkpoint_path);
-  ed::zoo::ScoreModelConfig settings;
-  std::optional<ed::nn::UNet<float>> built;
+  std::optional<ed::zoo::NetworkConfig> network;
+  std::optional<ed::zoo::Model<float>> built;
   std::optional<ed::sde::VarianceExploding> process;
   try {
-    settings = ed::zoo::ScoreModelConfig::from_json(checkpoint.model_settings());
-    process.emplace(settings.sigma);
-    built.emplace(settings.network([p = *process](double t) { return p.marginal_std(t); }));
+    network = ed::zoo::read_settings(checkpoint.model_settings());
+    if (!ed::zoo::takes_time(*network)) throw ed::FormatError("it holds no score model");
+    process.emplace(checkpoint.model_settings().value("sigma", 25.0));
+    built.emplace(*network);
   } catch (const ed::Error& error) {
     throw ed::FormatError(checkpoint_path + ": " + error.what());
   }
-  ed::nn::UNet<float>& model = *built;
+  ed::zoo::Model<float>& model = *built;
   checkpoint.load_weights(model, !raw_weights);
   // Weights need no gradients here.
-  ed::nn::for_each_parameter(model, [](const std::string&, auto& parameter, const ed::nn::Entry&) { parameter.freeze(); });
+  ed::nn::for_each_parameter(model, [](const auto&, auto& parameter, const ed::nn::Entry&) { parameter.freeze(); });
+  ed::nn::hold_weights(model);
 
   const auto set = data.empty() ? ed::data::load_fashion_mnist(ed::data::Split::test)
                                 : ed::data::load_idx_folder(data, ed::data::Split::test);
-  if (set.channels() != settings.picture_channels)
-    throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string(settings.picture_channels) +
+  if (set.channels() != ed::zoo::picture_channels(*network))
+    throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string(ed::zoo::picture_channels(*network)) +
                          " channels, as the model was trained on, got " + std::to_string(set.channels()));
   if (first + pictures > set.size())
     throw ed::ValueError("--pictures: the test set has " + std::to_string(set.size()) + ", asked for number " +
