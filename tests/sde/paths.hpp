@@ -139,7 +139,7 @@ std::vector<ErrorAt> strong_errors(const typename Stepper::state_type& shape, in
 /// The declared strong order, on a number, an array, a tensor.
 template <template <class> class Stepper, class Problem>
 void check_strong(double declared, int first = 4, int last = 9) {
-  check_order(strong_errors<Stepper<double>, Problem>(0.0, first, first + 4, 800), declared);
+  check_order(strong_errors<Stepper<double>, Problem>(0.0, first, first + 4, 1600), declared);
   check_order(strong_errors<Stepper<std::array<double, 500>>, Problem>({}, first, last, 3), declared);
   check_order(strong_errors<Stepper<Tensor<double>>, Problem>(Tensor<double>({2000}), first, last), declared);
 }
