@@ -111,7 +111,8 @@ inline std::string frame(const Axes& axes, const std::filesystem::path& png) {
   s += "set tics nomirror out scale 0.6 textcolor rgb '#334155'\n";
   s += "set grid linetype 1 linecolor rgb '#e2e8f0' linewidth 1\n";
   s += "set key " + axes.legend + " Left reverse spacing 1.25 samplen 2.2 width 2 textcolor rgb '#334155'\n";
-  s += std::string("set lmargin ") + (axes.log_y ? "13" : "11") + "\nset rmargin 4\nset tmargin 3.4\nset bmargin 6.2\n";
+  s += std::string("set lmargin ") + (axes.log_y ? "13" : "11") + "\nset tmargin 3.4\nset bmargin 6.2\n";
+  if (!axes.legend.starts_with("outside")) s += "set rmargin 4\n";
   if (axes.log_x) s += "set logscale x\n";
   if (axes.log_y) s += "set logscale y\n";
   return s;
