@@ -1,0 +1,57 @@
+/// \file
+/// Steps that several samplers share.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+
+#include "easy_diffusion/diffusion/noise_level.hpp"
+#include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/state.hpp"
+
+namespace easy_diffusion::diffusion::detail {
+
+/// to = x x_from + x0 x0 + noise z.
+struct StepWeights {
+  double x = 0;
+  double x0 = 0;
+  double noise = 0;
+};
+
+/// From one level to another with epsilon kept, which is DDIM and, of x / alpha, Euler's method:
+/// alpha_t x0 + sigma_t (x - alpha_s x0) / sigma_s. It has no infinity at clean states or pure noise.
+[[nodiscard]] inline StepWeights keep_epsilon(const NoiseLevel& from, const NoiseLevel& to) {
+  const double kept = to.sigma / from.sigma;
+  return {kept, to.alpha - from.alpha * kept, 0};
+}
+
+/// x <- w.x x + w.x0 x0
+template <sde::State S>
+void move(const StepWeights& w, S& x, const S& x0) {
+  sde::update_elements(
+      [w](auto& e, const auto& p) {
+        using T = std::remove_reference_t<decltype(e)>;
+        e = static_cast<T>(w.x) * e + static_cast<T>(w.x0) * p;
+      },
+      x, x0);
+}
+
+/// x <- w.x x + w.x0 x0 + w.noise z
+template <sde::State S>
+void move(const StepWeights& w, S& x, const S& x0, const S& z) {
+  sde::update_elements(
+      [w](auto& e, const auto& p, const auto& n) {
+        using T = std::remove_reference_t<decltype(e)>;
+        e = static_cast<T>(w.x) * e + static_cast<T>(w.x0) * p + static_cast<T>(w.noise) * n;
+      },
+      x, x0, z);
+}
+
+/// Standard normal noise of step `index`. \param level where the step begins
+template <sde::State S, class Noise>
+void standard_noise(Noise& noise, std::int64_t index, const NoiseLevel& level, S& z) {
+  noise.increment(sde::Step{index, level.time, 1}, z);
+}
+
+}  // namespace easy_diffusion::diffusion::detail
