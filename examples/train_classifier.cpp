@@ -135,8 +135,7 @@ void program(ex::CommandLine& line) {
   ed::data::Batcher batcher(train_set, {.batch_size = options.batch, .seed = line.seed, .mirror = true});
   ed::train::Trainer trainer(model, ed::train::Classification(), batcher, ed::nn::Adam<float>(),
                              {.seed = line.seed,
-                              .learning_rate = ed::nn::LearningRate::exponential(options.learning_rate, options.gamma,
-                                                                                 batcher.batches_per_epoch()),
+                              .learning_rate = options.rate(train_set),
                               .clip_norm = options.clip,
                               .ema_decay = options.ema});
   const nlohmann::json settings = options.settings(line.seed, train_set);
