@@ -25,11 +25,8 @@ namespace {
 bool interrupted = false;
 
 void program(ex::CommandLine& line) {
-  ex::TrainingOptions training{.decay = ex::RateDecay::cosine,
-                               .batch = 64,
-                               .ema = 0.9995,
-                               .clip = 1,
-                               .warmup = 500};
+  ex::TrainingOptions training{
+      .decay = ex::RateDecay::cosine, .batch = 64, .warmup = 500, .ema = 0.9995, .clip = 1};
   ed::train::DiffusionSettings diffusion;
   std::string model = "unet_transformer";
   std::string prediction = "epsilon";
