@@ -67,7 +67,7 @@ void train(ex::CommandLine& line, const Options& options, const ed::data::ImageD
   ed::zoo::Model<float> model(model_settings);
   ed::nn::initialize(model, line.seed);
   if (!options.from.empty()) start_from(model, options.from);
-  ed::data::Batcher batcher(dataset, {.batch_size = training.batch, .seed = line.seed});
+  ed::data::Batcher batcher(dataset, training.pictures.batches(training.batch, line.seed));
   ed::train::Trainer trainer(model, objective, batcher, ed::nn::Adam<float>(),
                              {.seed = line.seed,
                               .learning_rate = ed::nn::LearningRate::exponential(training.learning_rate, training.gamma,
@@ -108,7 +108,7 @@ void program(ex::CommandLine& line) {
   training.add_to(line);
   line.parse();
   if (line.smoke) {
-    if (!line.given("--limit")) training.limit = 256;
+    if (!line.given("--limit")) training.pictures.limit = 256;
     if (!line.given("--batch")) training.batch = 16;
     if (!line.given("--steps")) training.steps = 20;
   }
@@ -121,7 +121,7 @@ void program(ex::CommandLine& line) {
     throw ed::ValueError("--condition-dropout: " + options.model + " is told no class");
   if (conditional && !line.smoke) conditional_defaults(line, training);
   training.check_folder(line.out / "checkpoint.safetensors");
-  const auto dataset = training.load(ed::data::Split::train);
+  const auto dataset = training.pictures.load(ed::data::Split::train);
 
   auto model_settings =
       ed::zoo::score_model_settings(options.model, dataset.channels(), classes_of(dataset), options.sigma);
