@@ -33,7 +33,6 @@ void program(ex::CommandLine& line) {
   std::string from;
   double condition_dropout = 0.1;
   double weight_decay = 0.01;
-  bool mirror = false;
   line.describe(
       "Trains a diffusion model on pictures (default: Fashion-MNIST), to paint of each class where the model is told it.\n"
       "Ends after --epochs, --steps or --minutes, whichever comes first; after 10 epochs where none is given.");
@@ -47,12 +46,11 @@ void program(ex::CommandLine& line) {
   line.add("--condition-dropout", condition_dropout,
            "probability with which a picture's class is left out, for guidance when sampling", 0.0, 1.0);
   line.add("--weight-decay", weight_decay, "of AdamW", 0.0, 10.0);
-  line.add("--mirror", mirror, "mirror half of the pictures, others in each epoch");
   line.add("--from", from, "weights to start from: a checkpoint, or PyTorch's as safetensors");
   training.add_to(line);
   line.parse();
   if (line.smoke) {
-    if (!line.given("--limit")) training.limit = 256;
+    if (!line.given("--limit")) training.pictures.limit = 256;
     if (!line.given("--batch")) training.batch = 16;
     if (!line.given("--steps")) training.steps = 20;
     if (!line.given("--warmup")) training.warmup = 0;
@@ -72,7 +70,7 @@ void program(ex::CommandLine& line) {
     throw ed::ValueError("--prediction: epsilon says nothing of the picture where the schedule ends in pure noise; "
                          "expected x0 or v");
   training.check_folder(line.out / "checkpoint.safetensors");
-  const auto dataset = training.load(ed::data::Split::train);
+  const auto dataset = training.pictures.load(ed::data::Split::train);
 
   diffusion.height = dataset.height();
   diffusion.width = dataset.width();
@@ -86,7 +84,6 @@ void program(ex::CommandLine& line) {
   nlohmann::json settings = training.settings(line.seed, dataset);
   if (!from.empty()) settings["from"] = std::filesystem::path(from).filename().string();
   settings["weight_decay"] = weight_decay;
-  settings["mirror"] = mirror;
   if (conditional) {
     settings["condition_dropout"] = condition_dropout;
     settings["class_names"] = dataset.class_names;
@@ -97,7 +94,7 @@ void program(ex::CommandLine& line) {
       .settings = settings,
       .from = from,
       .adam = ed::nn::AdamConfig::adamw(weight_decay),
-      .batches = {.mirror = mirror, .range = ed::data::PixelRange::minus_one_to_one},
+      .range = ed::data::PixelRange::minus_one_to_one,
       .title = "Denoising diffusion",
       .loss_unit = "squared error of " + prediction + " (mean over pixels)"};
   const ed::train::DenoisingDiffusion objective(schedule, diffusion.prediction, diffusion.time_scale);

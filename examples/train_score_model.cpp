@@ -54,7 +54,7 @@ void program(ex::CommandLine& line) {
   training.add_to(line);
   line.parse();
   if (line.smoke) {
-    if (!line.given("--limit")) training.limit = 256;
+    if (!line.given("--limit")) training.pictures.limit = 256;
     if (!line.given("--batch")) training.batch = 16;
     if (!line.given("--steps")) training.steps = 20;
   }
@@ -67,7 +67,7 @@ void program(ex::CommandLine& line) {
     throw ed::ValueError("--condition-dropout: " + options.model + " is told no class");
   if (conditional && !line.smoke) conditional_defaults(line, training);
   training.check_folder(line.out / "checkpoint.safetensors");
-  const auto dataset = training.load(ed::data::Split::train);
+  const auto dataset = training.pictures.load(ed::data::Split::train);
 
   auto model_settings =
       ed::zoo::score_model_settings(options.model, dataset.channels(), ex::classes_of(dataset), options.sigma);
@@ -85,7 +85,6 @@ void program(ex::CommandLine& line) {
                                 .settings = settings,
                                 .from = options.from,
                                 .adam = {},
-                                .batches = {},
                                 .title = "Denoising score matching",
                                 .loss_unit = "loss (sum over pixels)"};
   interrupted = conditional ? ex::train_on_pictures(line, training, dataset, run,

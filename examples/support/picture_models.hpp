@@ -51,7 +51,7 @@ struct PictureTraining {
   nlohmann::json settings;  ///< see `TrainingOptions::settings`
   std::string from;         ///< weights to start from; empty: new ones
   nn::AdamConfig adam;
-  data::BatcherOptions batches;  ///< its size and seed are the options'
+  data::PixelRange range = data::PixelRange::zero_to_one;
   std::string title;             ///< of the loss curve
   std::string loss_unit;
 };
@@ -65,9 +65,8 @@ bool train_on_pictures(const CommandLine& line, const TrainingOptions& options, 
   zoo::Model<float> model(run.model_settings);
   nn::initialize(model, line.seed);
   if (!run.from.empty()) start_from(model, run.from);
-  data::BatcherOptions batches = run.batches;
-  batches.batch_size = options.batch;
-  batches.seed = line.seed;
+  data::BatcherOptions batches = options.pictures.batches(options.batch, line.seed);
+  batches.range = run.range;
   data::Batcher batcher(dataset, batches);
   train::Trainer trainer(model, objective, batcher, nn::Adam<float>(run.adam),
                          {.seed = line.seed,

@@ -16,11 +16,11 @@
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
-#include "easy_diffusion/data/fashion_mnist.hpp"
 #include "easy_diffusion/data/image_dataset.hpp"
 #include "easy_diffusion/nn/optim/learning_rate.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/train/loss_log.hpp"
+#include "support/dataset.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/plot.hpp"
@@ -34,8 +34,7 @@ enum class RateDecay { exponential, cosine };
 /// Options of every training program.
 struct TrainingOptions {
   RateDecay decay = RateDecay::exponential;  ///< to be set before `add_to`
-  std::string data = data::fashion_mnist_folder().string();
-  std::int64_t limit = 0;
+  DatasetOptions pictures;
   std::int64_t batch = 128;
   double learning_rate = 1e-3;
   double gamma = 0.9;             ///< of the exponential decay
@@ -53,8 +52,7 @@ struct TrainingOptions {
   std::int64_t default_epochs = 10;  ///< where no end is asked for
 
   void add_to(CommandLine& line) {
-    line.add("--data", data, "folder of IDX files (train-images-idx3-ubyte.gz and so on)");
-    line.add<std::int64_t>("--limit", limit, "use only that many pictures; 0: all", 0, 1'000'000'000);
+    pictures.add_to(line);
     line.add<std::int64_t>("--batch", batch, "pictures in a training step", 1, 65536);
     line.add("--learning-rate", learning_rate, "Adam's learning rate to begin with", 1e-9, 1e3);
     if (decay == RateDecay::exponential) {
@@ -89,6 +87,7 @@ struct TrainingOptions {
       result["decay_steps"] = cosine_steps(dataset);
       result["final_rate"] = final_rate;
     }
+    pictures.add_settings(result);
     return result;
   }
 
@@ -118,17 +117,6 @@ struct TrainingOptions {
     if (resume && !there) throw IoError("--resume: there is no " + checkpoint.string());
     if (there && !resume && !overwrite)
       throw IoError(checkpoint.string() + " is there already: --resume goes on with it, --overwrite starts anew");
-  }
-
-  /// The set's first `limit` pictures.
-  [[nodiscard]] data::ImageDataset load(data::Split split) const {
-    data::ImageDataset dataset = data == data::fashion_mnist_folder() ? data::load_fashion_mnist(split)
-                                                                      : data::load_idx_folder(data, split);
-    if (limit > 0 && limit < dataset.size()) {
-      dataset.images = Tensor<std::uint8_t>::copy_of(std::as_const(dataset.images).view().slice(0, limit));
-      if (!dataset.labels.empty()) dataset.labels.resize(static_cast<std::size_t>(limit));
-    }
-    return dataset;
   }
 
  private:
