@@ -34,7 +34,7 @@ enum class RateDecay { exponential, cosine };
 /// Options of every training program.
 struct TrainingOptions {
   RateDecay decay = RateDecay::exponential;  ///< to be set before `add_to`
-  DatasetOptions pictures;
+  DatasetOptions pictures{};
   std::int64_t batch = 128;
   double learning_rate = 1e-3;
   double gamma = 0.9;             ///< of the exponential decay
