@@ -10,6 +10,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/nn/condition_embedding.hpp"
+#include "easy_diffusion/sde/processes/variance_exploding.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
 
 namespace easy_diffusion::zoo {
@@ -56,6 +57,15 @@ namespace easy_diffusion::zoo {
 [[nodiscard]] inline nlohmann::json score_model_settings(const std::string& name, std::int64_t channels,
                                                          std::int64_t classes, double sigma) {
   return timed_model_settings(name, channels, classes, sigma);
+}
+
+/// The process of a score model. \throw FormatError for settings of another kind of model
+[[nodiscard]] inline sde::VarianceExploding score_process(const nlohmann::json& settings) {
+  if (settings.contains("diffusion")) throw FormatError("expected a score model, got a diffusion model");
+  if (!takes_time(read_settings(settings))) throw FormatError("expected a score model, got a network that is told no time");
+  const auto sigma = settings.find("sigma");
+  if (sigma != settings.end() && sigma->is_null()) throw FormatError("expected a score model with a sigma, got null");
+  return sde::VarianceExploding(sigma == settings.end() ? 25.0 : sigma->get<double>());
 }
 
 }  // namespace easy_diffusion::zoo
