@@ -74,7 +74,7 @@ inline nlohmann::json json_metadata(const io::SafetensorsFile& file, const std::
 
 }  // namespace detail
 
-/// Whatever is asked for must be in the file; so must, of settings within settings such as "diffusion", whatever is in it.
+/// The same settings, also within settings such as "diffusion".
 /// \throw FormatError naming file, setting, the value in the file and the value asked for, where they differ
 inline void expect_same_settings(const std::string& file, const nlohmann::json& saved, const nlohmann::json& wanted,
                                  const std::string& within = {}) {
@@ -88,6 +88,10 @@ inline void expect_same_settings(const std::string& file, const nlohmann::json& 
       throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + was + ", asked for is " +
                         value.dump());
   }
+  for (const auto& [key, value] : saved.items())
+    if (!wanted.contains(key))
+      throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + value.dump() +
+                        ", which is not asked for");
 }
 
 /// For an objective that has no state of its own.
