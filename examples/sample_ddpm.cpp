@@ -121,31 +121,26 @@ struct PictureDenoiser {
   }
 };
 
+template <class D>
+PictureDenoiser erased(const D& denoiser) {
+  return {denoiser, denoiser};
+}
+
 /// A denoiser whose x0 is kept in range as the options ask for.
 template <class D>
-PictureDenoiser in_range(const std::string& clip, D denoiser) {
-  if (clip == "range") return {df::clipped(std::move(denoiser)), {}};
-  if (clip == "dynamic") return {df::thresholded(std::move(denoiser)), {}};
-  return {std::move(denoiser), {}};
+PictureDenoiser in_range(const std::string& clip, const D& denoiser) {
+  if (clip == "range") return erased(df::clipped(denoiser));
+  if (clip == "dynamic") return erased(df::thresholded(denoiser));
+  return erased(denoiser);
 }
 
 PictureDenoiser make_denoiser(const Model& model, const Options& options, const std::vector<std::int64_t>& classes) {
   ed::nn::Condition<float> told;
   told.classes = classes;
   const auto conditional = model.denoiser(std::move(told));
-  PictureDenoiser result =
-      options.guidance == 1
-          ? in_range(options.clip, conditional)
-          : in_range(options.clip, df::guided(conditional, model.denoiser(), options.guidance, options.guidance_rescale));
-  const bool possible = model.settings().learns_variance() && options.guidance == 1;
-  result.x0_and_variance = [conditional, possible, clip = options.clip](const Pictures& x, const df::NoiseLevel& level,
-                                                                        Pictures& out, Pictures& v) {
-    if (!possible) throw ed::ValueError("a learned variance needs a model that has learned it, and --guidance 1");
-    in_range(clip, [&](const Pictures& state, const df::NoiseLevel& at, Pictures& x0) {
-      conditional(state, at, x0, v);
-    })(x, level, out);
-  };
-  return result;
+  if (options.guidance == 1) return in_range(options.clip, conditional);
+  return in_range(options.clip,
+                  df::guided(conditional, model.denoiser(), options.guidance, options.guidance_rescale));
 }
 
 /// A picture from a file in the model's size and channels, in [-1, 1], as often as there are pictures in `shape`.
