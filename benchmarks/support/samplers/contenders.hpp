@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -49,29 +53,57 @@ auto with_contender(const Contender& contender, const diffusion::Schedule& sched
   return diffusion::with_sampler<S>(contender.sampler, options, std::forward<F>(f));
 }
 
-/// Levels of a run of the contender, as long as `target` evaluations allow.
-struct RunPlan {
+/// A run of a contender.
+struct TunedRun {
+  Contender contender;  ///< of an adaptive sampler with the tolerance that was found
   diffusion::NoiseLevels levels;
-  std::int64_t evaluations;  ///< that it will make
+  double evaluations;  ///< expected, for a sample
 };
 
-/// The most steps whose evaluations do not exceed the target. \throw ValueError where a single step exceeds it
-[[nodiscard]] inline RunPlan plan_run(const Contender& contender, const diffusion::Schedule& schedule,
-                                      std::int64_t target) {
-  const auto plan = [&](std::int64_t steps) {
+/// Evaluations that a contender makes along these levels for a sample, found by a trial; for adaptive ones.
+using EvaluationCount = std::function<double(const Contender&, const diffusion::NoiseLevels&)>;
+
+/// The run with the most steps, or of an adaptive sampler with the smallest tolerance, that makes at most `target`
+/// evaluations; nothing where none does.
+[[nodiscard]] inline std::optional<TunedRun> tune_run(const Contender& contender, const diffusion::Schedule& schedule,
+                                                      std::int64_t target, const EvaluationCount& count) {
+  const bool adaptive = with_contender<double>(contender, schedule, [](const auto& sampler) {
+    return std::remove_cvref_t<decltype(sampler)>::traits.adaptive;
+  });
+  if (adaptive) {
+    // From the noisiest timestep to the cleanest in steps of its own, and one to the picture.
+    const auto levels = diffusion::noise_levels(schedule, 2, {.spacing = diffusion::Spacing::linspace});
+    const auto with_tolerance = [&](double exponent) {
+      Contender tuned = contender;
+      tuned.options.tolerance = std::pow(10, exponent);
+      const double evaluations = count(tuned, levels);
+      return TunedRun{std::move(tuned), levels, evaluations};
+    };
+    double low = -10, high = 1;
+    TunedRun best = with_tolerance(high);
+    if (best.evaluations > static_cast<double>(target)) return std::nullopt;
+    for (int i = 0; i < 8; ++i) {
+      const double middle = (low + high) / 2;
+      TunedRun run = with_tolerance(middle);
+      const bool few = run.evaluations <= static_cast<double>(target);
+      (few ? high : low) = middle;
+      if (few) best = std::move(run);
+    }
+    return best;
+  }
+  const auto with_steps = [&](std::int64_t steps) {
     auto levels = diffusion::noise_levels(schedule, steps, {.spacing = contender.spacing});
     const std::int64_t evaluations =
         with_contender<double>(contender, schedule, [&](const auto& sampler) { return sampler.evaluations(levels); });
-    return RunPlan{std::move(levels), evaluations};
+    return TunedRun{contender, std::move(levels), static_cast<double>(evaluations)};
   };
   std::int64_t low = 0, high = std::min(target, schedule.steps()) + 1;  // `low` steps are few enough, `high` too many
   while (high - low > 1) {
     const std::int64_t middle = (low + high) / 2;
-    (plan(middle).evaluations <= target ? low : high) = middle;
+    (with_steps(middle).evaluations <= static_cast<double>(target) ? low : high) = middle;
   }
-  if (low == 0)
-    throw ValueError(contender.name + ": has no run of at most " + std::to_string(target) + " evaluations");
-  return plan(low);
+  if (low == 0) return std::nullopt;
+  return with_steps(low);
 }
 
 namespace detail {
@@ -108,6 +140,32 @@ struct WatchedNoise {
 [[nodiscard]] inline diffusion::Spacing suited_spacing(std::string_view sampler) {
   static_cast<void>(sampler);
   return diffusion::Spacing::log_snr;
+}
+
+/// Where a sampler is from: a key of docs/bibliography.bib.
+[[nodiscard]] inline std::string source_of(std::string_view sampler) {
+  // The first that the name begins with.
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 16> sources = {{
+      {"ddim", "song_2020_ddim"},
+      {"ddpm", "ho_2020_ddpm"},
+      {"dpm2", "lu_2022_dpm_solver"},
+      {"dpmpp", "lu_2022_dpm_solver_plus_plus"},
+      {"unipc", "zhao_2023_unipc"},
+      {"deis", "zhang_2022_deis"},
+      {"ipndm", "zhang_2022_deis"},
+      {"pndm", "liu_2022_pndm"},
+      {"lms", "hairer_1993_nonstiff"},
+      {"rk45", "dormand_1980_family"},
+      {"euler", "karras_2022_elucidating"},
+      {"heun", "karras_2022_elucidating"},
+      {"edm", "karras_2022_elucidating"},
+      {"flow", "liu_2022_rectified_flow"},
+      {"predictor_corrector", "song_2021_score"},
+      {"", "song_2021_score"},  // a stepper on the reverse-time equation
+  }};
+  return "`" + std::string(std::find_if(sources.begin(), sources.end(), [&](const auto& source) {
+           return sampler.starts_with(source.first);
+         })->second) + "`";
 }
 
 /// All samplers of the library's list.
