@@ -92,7 +92,11 @@ class Results {
         continue;
       }
       std::vector<std::string> f(1);
-      for (const char c : line) c == ',' ? f.emplace_back() : f.back().push_back(c);
+      for (const char c : line)
+        if (c == ',')
+          f.emplace_back();
+        else
+          f.back().push_back(c);
       if (f.size() != 12)
         throw FormatError(where + ": expected 12 fields, got " + std::to_string(f.size()));
       rows_.push_back({f[0], f[1], f[2], detail::read_field<std::int64_t>(f[3], where), f[4],
