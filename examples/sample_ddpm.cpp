@@ -49,7 +49,7 @@ struct Options {
   std::string spacing = "trailing";
   double rho = 7;
   bool end_with_noise = false;
-  double eta = 0;
+  double eta = 0, churn = 40, tolerance = 1e-3, signal_to_noise = 0.16;
   double guidance = 1;
   double guidance_rescale = 0;
   std::string clip = "range";
@@ -76,6 +76,9 @@ struct Options {
     line.add("--rho", rho, "of the Karras spacing", 1e-3, 1e3);
     line.add("--end-with-noise", end_with_noise, "end at the schedule's cleanest level instead of the clean picture");
     line.add("--eta", eta, "share of the posterior's noise, for samplers that take it", 0.0, 100.0);
+    line.add("--churn", churn, "noise that edm adds and removes", 0.0, 1e6);
+    line.add("--tolerance", tolerance, "relative and absolute, of rk45's steps", 1e-12, 1.0);
+    line.add("--signal-to-noise", signal_to_noise, "of the corrections of predictor_corrector", 1e-6, 10.0);
     line.add("--guidance", guidance,
              "how much the class counts: 1 as it was learned, more exaggerates it, at twice the time", 0.0, 100.0);
     line.add("--guidance-rescale", guidance_rescale, "how far guided pictures get their contrast back", 0.0, 1.0);
@@ -252,8 +255,12 @@ void program(ex::CommandLine& line) {
     return result;
   };
 
-  df::SamplerOptions sampler_options{.path = df::schedule_path(schedule)};
+  df::SamplerOptions sampler_options;
+  sampler_options.path = df::schedule_path(schedule);
   if (line.given("--eta")) sampler_options.eta = options.eta;
+  if (line.given("--churn")) sampler_options.churn = options.churn;
+  if (line.given("--tolerance")) sampler_options.tolerance = options.tolerance;
+  if (line.given("--signal-to-noise")) sampler_options.signal_to_noise = options.signal_to_noise;
 
   const ex::InterruptGuard guard;
   ex::Progress progress("sampling");

@@ -15,13 +15,25 @@
 #include "easy_diffusion/diffusion/level_path.hpp"
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
 #include "easy_diffusion/diffusion/samplers/deis.hpp"
+#include "easy_diffusion/diffusion/samplers/dpm2.hpp"
 #include "easy_diffusion/diffusion/samplers/dpm_solver_multistep.hpp"
 #include "easy_diffusion/diffusion/samplers/dpm_solver_sde.hpp"
 #include "easy_diffusion/diffusion/samplers/dpm_solver_singlestep.hpp"
+#include "easy_diffusion/diffusion/samplers/edm_stochastic.hpp"
+#include "easy_diffusion/diffusion/samplers/euler.hpp"
+#include "easy_diffusion/diffusion/samplers/euler_ancestral.hpp"
+#include "easy_diffusion/diffusion/samplers/heun.hpp"
 #include "easy_diffusion/diffusion/samplers/ipndm.hpp"
+#include "easy_diffusion/diffusion/samplers/lms.hpp"
 #include "easy_diffusion/diffusion/samplers/pndm.hpp"
+#include "easy_diffusion/diffusion/samplers/predictor_corrector.hpp"
+#include "easy_diffusion/diffusion/samplers/reverse_stepper.hpp"
+#include "easy_diffusion/diffusion/samplers/runge_kutta45.hpp"
 #include "easy_diffusion/diffusion/samplers/unipc.hpp"
 #include "easy_diffusion/sde/state.hpp"
+#include "easy_diffusion/sde/steppers/euler_maruyama.hpp"
+#include "easy_diffusion/sde/steppers/explicit_runge_kutta.hpp"
+#include "easy_diffusion/sde/steppers/stochastic_runge_kutta.hpp"
 
 namespace easy_diffusion::diffusion {
 
@@ -29,13 +41,16 @@ namespace easy_diffusion::diffusion {
 struct SamplerOptions {
   LevelPath path{};             ///< levels between those of the run; not empty for samplers that evaluate there
   std::optional<double> eta{};  ///< share of the posterior's noise
+  std::optional<double> churn{};            ///< see `ChurnOptions`
+  std::optional<double> tolerance{};        ///< relative and absolute, of adaptive steps
+  std::optional<double> signal_to_noise{};  ///< of a corrector, see `LangevinOptions`
 };
 
 namespace detail {
 
 /// Which options a sampler takes.
 struct TakenOptions {
-  bool eta = false;
+  bool eta = false, churn = false, tolerance = false, signal_to_noise = false;
 };
 
 /// \throw ValueError naming the sampler and the option that it does not take
@@ -44,6 +59,9 @@ inline void check_options(std::string_view name, const TakenOptions& taken, cons
     throw ValueError("sampler " + std::string(name) + ": takes no " + option);
   };
   if (options.eta && !taken.eta) refuse("eta");
+  if (options.churn && !taken.churn) refuse("churn");
+  if (options.tolerance && !taken.tolerance) refuse("tolerance");
+  if (options.signal_to_noise && !taken.signal_to_noise) refuse("signal-to-noise ratio");
 }
 
 }  // namespace detail
@@ -53,17 +71,38 @@ template <sde::State S, class F>
 void for_each_sampler(F&& f) {
   using Options = const SamplerOptions&;
   constexpr detail::TakenOptions nothing{}, eta{.eta = true};
+  // Of the probability-flow equation, one evaluation a step.
   f("ddim", eta, [](Options o) { return Ddim<S>(o.eta.value_or(0)); });
-  f("dpmpp_2s", nothing, [](Options) { return DpmSolver2S<S>(); });
+  f("euler", nothing, [](Options) { return Euler<S>(); });
   f("dpmpp_2m", nothing, [](Options) { return DpmSolver2M<S>(); });
   f("dpmpp_3m", nothing, [](Options) { return DpmSolver3M<S>(); });
-  f("dpmpp_2m_sde", eta, [](Options o) { return SdeDpmSolver2M<S>(o.eta.value_or(1)); });
   f("unipc_2", nothing, [](Options) { return UniPc<S, 2>(); });
   f("unipc_3", nothing, [](Options) { return UniPc<S, 3>(); });
   f("deis_2", nothing, [](Options) { return Deis<S, 2>(); });
   f("deis_3", nothing, [](Options) { return Deis<S, 3>(); });
   f("ipndm", nothing, [](Options) { return Ipndm<S>(); });
+  f("lms", nothing, [](Options) { return Lms<S>(); });
+  // The same, several evaluations a step.
   f("pndm", nothing, [](Options o) { return Pndm<S>(o.path); });
+  f("dpmpp_2s", nothing, [](Options) { return DpmSolver2S<S>(); });
+  f("dpm2", eta, [](Options o) { return Dpm2<S>(o.path, {.eta = o.eta.value_or(0)}); });
+  f("heun", nothing, [](Options) { return Heun<S>(); });
+  f("rk4", nothing, [](Options o) { return ReverseStepper<sde::RungeKutta4<S>>(o.path); });
+  f("rk45", detail::TakenOptions{.tolerance = true}, [](Options o) {
+    const double tolerance = o.tolerance.value_or(1e-3);
+    return RungeKutta45<S>(o.path, {.tolerances = {tolerance, tolerance}});
+  });
+  // With noise.
+  f("euler_ancestral", eta, [](Options o) { return EulerAncestral<S>({.eta = o.eta.value_or(1)}); });
+  f("dpm2_ancestral", eta, [](Options o) { return Dpm2<S>(o.path, {.eta = o.eta.value_or(1)}); });
+  f("dpmpp_2m_sde", eta, [](Options o) { return SdeDpmSolver2M<S>(o.eta.value_or(1)); });
+  f("edm", detail::TakenOptions{.churn = true}, [](Options o) { return EdmStochastic<S>(o.path, {.churn = o.churn.value_or(40)}); });
+  f("euler_maruyama", nothing, [](Options o) { return ReverseStepper<sde::EulerMaruyama<S>>(o.path); });
+  f("sra1", nothing, [](Options o) { return ReverseStepper<sde::Sra1<S>>(o.path); });
+  f("predictor_corrector", detail::TakenOptions{.eta = true, .signal_to_noise = true}, [](Options o) {
+    return PredictorCorrector(EulerAncestral<S>({.eta = o.eta.value_or(1)}),
+                              {.signal_to_noise = o.signal_to_noise.value_or(0.16)});
+  });
 }
 
 /// In the order of `for_each_sampler`.
