@@ -14,7 +14,7 @@
 #include "easy_diffusion/diffusion/level_path.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
-#include "easy_diffusion/diffusion/samplers/ddim.hpp"
+#include "easy_diffusion/diffusion/transition.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
@@ -87,7 +87,7 @@ class Dpm2 {
  private:
   [[nodiscard]] detail::AncestralStep aim(const NoiseLevel& from, const NoiseLevel& to) const {
     if (options_.eta == 0) return {to, 0};
-    return detail::ancestral_step(to, Ddim<S>::posterior_deviation(from, to), options_.eta);
+    return detail::ancestral_step(to, std::sqrt(transition(from, to).variance), options_.eta);
   }
 
   detail::StepPath path_;

@@ -2,6 +2,7 @@
 /// Euler's method with fresh noise at every step.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "easy_diffusion/core/error.hpp"
@@ -9,7 +10,7 @@
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
-#include "easy_diffusion/diffusion/samplers/ddim.hpp"
+#include "easy_diffusion/diffusion/transition.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
@@ -40,7 +41,7 @@ class EulerAncestral {
     const NoiseLevel& to = levels[i + 1];
     denoiser(x, from, x0_);
     const auto [down, deviation] =
-        detail::ancestral_step(to, Ddim<S>::posterior_deviation(from, to), options_.eta);
+        detail::ancestral_step(to, std::sqrt(transition(from, to).variance), options_.eta);
     detail::StepWeights weights = detail::keep_epsilon(from, down);
     weights.noise = options_.noise_scale * deviation;
     if (weights.noise == 0) {

@@ -14,6 +14,7 @@
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/diffusion/level_path.hpp"
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
+#include "easy_diffusion/diffusion/samplers/ddpm.hpp"
 #include "easy_diffusion/diffusion/samplers/deis.hpp"
 #include "easy_diffusion/diffusion/samplers/dpm2.hpp"
 #include "easy_diffusion/diffusion/samplers/dpm_solver_multistep.hpp"
@@ -93,6 +94,8 @@ void for_each_sampler(F&& f) {
     return RungeKutta45<S>(o.path, {.tolerances = {tolerance, tolerance}});
   });
   // With noise.
+  f("ddpm", nothing, [](Options) { return Ddpm<S>(VarianceType::fixed_small); });
+  f("ddpm_fixed_large", nothing, [](Options) { return Ddpm<S>(VarianceType::fixed_large); });
   f("euler_ancestral", eta, [](Options o) { return EulerAncestral<S>({.eta = o.eta.value_or(1)}); });
   f("dpm2_ancestral", eta, [](Options o) { return Dpm2<S>(o.path, {.eta = o.eta.value_or(1)}); });
   f("dpmpp_2m_sde", eta, [](Options o) { return SdeDpmSolver2M<S>(o.eta.value_or(1)); });
