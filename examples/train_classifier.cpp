@@ -136,8 +136,7 @@ void program(ex::CommandLine& line) {
   ed::data::Batcher batcher(train_set, options.pictures.batches(options.batch, line.seed));
   ed::train::Trainer trainer(model, ed::train::Classification(), batcher, ed::nn::Adam<float>(),
                              {.seed = line.seed,
-                              .learning_rate = ed::nn::LearningRate::exponential(options.learning_rate, options.gamma,
-                                                                                 batcher.batches_per_epoch()),
+                              .learning_rate = options.rate(train_set),
                               .clip_norm = options.clip,
                               .ema_decay = options.ema});
   const nlohmann::json settings = options.settings(line.seed, train_set);

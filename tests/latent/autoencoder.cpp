@@ -1,9 +1,6 @@
 // The autoencoders: PyTorch's values and names, the original's values, gradients, promises, checkpoints, errors.
 
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +16,7 @@
 #include "support/listing.hpp"
 #include "support/operation.hpp"
 #include "support/paths.hpp"
+#include "support/reference.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -87,50 +85,21 @@ TEMPLATE_TEST_CASE("the simple autoencoder agrees with PyTorch", "[latent][golde
   }
 }
 
-template <class T>
-Agreement compare_with_reference(const std::filesystem::path& folder, const std::string& wanted) {
-  const auto inputs = io::SafetensorsFile::open(folder / "inputs.safetensors");
-  const auto outputs = io::SafetensorsFile::open(folder / wanted);
-  const auto weights = io::SafetensorsFile::open(folder / "weights.safetensors");
+TEST_CASE("the AutoEncoderKL agrees with the original", "[latent][golden][reference]") {
   latent::AutoEncoderKLConfig config;
   config.channels = 32;
   config.factors = {1, 2};
   config.blocks = 1;
   config.attention_resolutions = {8};
   config.resolution = 16;
-  latent::AutoEncoderKL<T> model(config);
-  std::map<std::string, Tensor<T>> parameters;
-  for (const std::string& name : weights.names()) parameters[name] = weights.read<T>(name);
-  nn::load_state_dict(model, parameters);
-  typename latent::AutoEncoderKL<T>::Context ctx;
-  std::map<std::string, Tensor<T>> got;
-  got["output"] = model.forward(channels_last(inputs.read<T>("x")), &ctx);
-  got["grad_input.x"] = model.backward(channels_last(inputs.read<T>("grad_output")), ctx);
-  nn::for_each_trained(model, [&](const std::string& name, auto& parameter, const nn::Entry& entry) {
-    got["grad." + name] = nn::to_pytorch(parameter.grad, entry.layout);
-  });
-  Agreement result;
-  for (const std::string& name : outputs.names()) {
-    if (!got.contains(name)) FAIL_CHECK("the model has no " << name);
-    auto want = outputs.read<double>(name);
-    if (name == "output" || name == "grad_input.x") want = channels_last(want);
-    result.compare(name, got[name], want);
-  }
-  if (wanted == "outputs.safetensors") CHECK(result.count() == got.size());
-  return result;
-}
-
-TEST_CASE("the AutoEncoderKL agrees with the original", "[latent][golden][reference]") {
-  const auto folder = shared_data("reference/autoencoder_kl");
-  if (!folder) return;
-  const Agreement in_float = compare_with_reference<float>(*folder, "outputs.safetensors");
-  INFO("float: " << in_float);
-  CHECK(in_float.worst() <= 1e-3);
-  const Agreement in_double = compare_with_reference<double>(*folder, "outputs_f64.safetensors");
-  INFO("double: " << in_double);
-  CHECK(in_double.worst() <= 1e-8);
-  if (std::getenv("EASY_DIFFUSION_TEST_VERBOSE") != nullptr)
-    WARN("reference/autoencoder_kl, float: " << in_float << "; double: " << in_double);
+  check_reference(
+      "autoencoder_kl", [&]<class T>() { return latent::AutoEncoderKL<T>(config); },
+      []<class T>(latent::AutoEncoderKL<T>& model, const io::SafetensorsFile& inputs, const Tensor<T>& w,
+                  NamedTensors<T>& got) {
+        typename latent::AutoEncoderKL<T>::Context ctx;
+        got["output"] = model.forward(channels_last(inputs.read<T>("x")), &ctx);
+        got["grad_input.x"] = model.backward(w, ctx);
+      });
 }
 
 TEST_CASE("autoencoders have PyTorch's names and shapes", "[latent][state_dict]") {

@@ -5,9 +5,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +25,7 @@
 #include "support/golden_layers.hpp"
 #include "support/layers.hpp"
 #include "support/paths.hpp"
+#include "support/reference.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -126,47 +124,14 @@ TEMPLATE_TEST_CASE("small U-Nets agree with PyTorch", "[nn][golden][unet]", floa
   }
 }
 
-template <class T>
-Agreement compare_with_reference(const std::filesystem::path& folder, const std::string& wanted) {
-  const auto inputs = io::SafetensorsFile::open(folder / "inputs.safetensors");
-  const auto outputs = io::SafetensorsFile::open(folder / wanted);
-  const auto weights = io::SafetensorsFile::open(folder / "weights.safetensors");
-  std::map<std::string, Tensor<T>> parameters;
-  for (const std::string& name : weights.names()) parameters[name] = weights.read<T>(name);
-  nn::UNet<T> model(nn::UNetConfig::unet(marginal_std));
-  nn::load_state_dict(model, parameters);
-
-  typename nn::UNet<T>::Context ctx;
-  const auto x = channels_last(inputs.read<T>("x"));
-  std::map<std::string, Tensor<T>> got;
-  got["output"] = model.forward(x, inputs.read<T>("t"), &ctx);
-  got["grad_input.x"] = model.backward(channels_last(inputs.read<T>("grad_output")), ctx);
-  nn::for_each_trained(model, [&](const std::string& name, auto& parameter, const nn::Entry& entry) {
-    got["grad." + name] = nn::to_pytorch(parameter.grad, entry.layout);
-  });
-  Agreement result;
-  for (const std::string& name : outputs.names()) {
-    if (!got.contains(name)) FAIL_CHECK("the model has no " << name);
-    // Parameter gradients are in PyTorch's layouts on both sides; pictures are not.
-    auto want = outputs.read<double>(name);
-    if (name == "output" || name == "grad_input.x") want = channels_last(want);
-    result.compare(name, got[name], want);
-  }
-  if (wanted == "outputs.safetensors") CHECK(result.count() == got.size());
-  return result;
-}
-
 TEST_CASE("the UNet agrees with the original", "[nn][golden][reference]") {
-  const auto folder = shared_data("reference/unet");
-  if (!folder) return;
-  const Agreement in_float = compare_with_reference<float>(*folder, "outputs.safetensors");
-  INFO("float: " << in_float);
-  CHECK(in_float.worst() <= 1e-3);
-  const Agreement in_double = compare_with_reference<double>(*folder, "outputs_f64.safetensors");
-  INFO("double: " << in_double);
-  CHECK(in_double.worst() <= 1e-8);
-  if (std::getenv("EASY_DIFFUSION_TEST_VERBOSE") != nullptr)
-    WARN("reference/unet, float: " << in_float << "; double: " << in_double);
+  check_reference(
+      "unet", []<class T>() { return nn::UNet<T>(nn::UNetConfig::unet(marginal_std)); },
+      []<class T>(nn::UNet<T>& model, const io::SafetensorsFile& inputs, const Tensor<T>& w, NamedTensors<T>& got) {
+        typename nn::UNet<T>::Context ctx;
+        got["output"] = model.forward(channels_last(inputs.read<T>("x")), inputs.read<T>("t"), &ctx);
+        got["grad_input.x"] = model.backward(w, ctx);
+      });
 }
 
 TEST_CASE("the agreement with golden values turns down what differs", "[nn][golden]") {

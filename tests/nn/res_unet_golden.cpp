@@ -1,8 +1,5 @@
 // The residual U-Nets against PyTorch: names and shapes, outputs and gradients of many settings, the original's own values.
 
-#include <cstdlib>
-#include <filesystem>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +11,7 @@
 #include "support/golden.hpp"
 #include "support/listing.hpp"
 #include "support/paths.hpp"
+#include "support/reference.hpp"
 #include "support/res_unets.hpp"
 
 namespace {
@@ -48,11 +46,7 @@ TEMPLATE_TEST_CASE("residual U-Nets agree with PyTorch", "[nn][golden][res_unet]
   }
 }
 
-template <class T>
-Agreement compare_with_reference(const std::filesystem::path& folder, const std::string& wanted) {
-  const auto inputs = io::SafetensorsFile::open(folder / "inputs.safetensors");
-  const auto outputs = io::SafetensorsFile::open(folder / wanted);
-  const auto weights = io::SafetensorsFile::open(folder / "weights.safetensors");
+TEST_CASE("the UNetTransformerArchResBlock agrees with the original", "[nn][golden][reference][res_unet]") {
   auto config = nn::ResUNetConfig::unet_transformer_arch_res_block();  // made without a marginal deviation
   config.picture_channels = 3;
   config.channels = {32, 64, 64};
@@ -60,42 +54,15 @@ Agreement compare_with_reference(const std::filesystem::path& folder, const std:
   config.blocks = 1;
   config.condition = {nn::ConditionKind::sequence, 48, 64};
   config.heads = 2;
-  nn::ResUNet<T> model(config);
-  std::map<std::string, Tensor<T>> parameters;
-  for (const std::string& name : weights.names()) parameters[name] = weights.read<T>(name);
-  nn::load_state_dict(model, parameters);
-
-  typename nn::ResUNet<T>::Context ctx;
-  nn::Condition<T> condition;
-  condition.sequence = inputs.read<T>("y");
-  std::map<std::string, Tensor<T>> got;
-  got["output"] = model.forward(channels_last(inputs.read<T>("x")), inputs.read<T>("t"), condition, &ctx);
-  got["grad_input.x"] = model.backward(channels_last(inputs.read<T>("grad_output")), ctx, &got["grad_input.y"]);
-  nn::for_each_trained(model, [&](const std::string& name, auto& parameter, const nn::Entry& entry) {
-    got["grad." + name] = nn::to_pytorch(parameter.grad, entry.layout);
-  });
-  Agreement result;
-  for (const std::string& name : outputs.names()) {
-    if (!got.contains(name)) FAIL_CHECK("the model has no " << name);
-    auto want = outputs.read<double>(name);
-    if (name == "output" || name == "grad_input.x") want = channels_last(want);
-    result.compare(name, got[name], want);
-  }
-  if (wanted == "outputs.safetensors") CHECK(result.count() == got.size());
-  return result;
-}
-
-TEST_CASE("the UNetTransformerArchResBlock agrees with the original", "[nn][golden][reference][res_unet]") {
-  const auto folder = shared_data("reference/unet_transformer_arch_resblock");
-  if (!folder) return;
-  const Agreement in_float = compare_with_reference<float>(*folder, "outputs.safetensors");
-  INFO("float: " << in_float);
-  CHECK(in_float.worst() <= 1e-3);
-  const Agreement in_double = compare_with_reference<double>(*folder, "outputs_f64.safetensors");
-  INFO("double: " << in_double);
-  CHECK(in_double.worst() <= 1e-8);
-  if (std::getenv("EASY_DIFFUSION_TEST_VERBOSE") != nullptr)
-    WARN("reference/unet_transformer_arch_resblock, float: " << in_float << "; double: " << in_double);
+  check_reference(
+      "unet_transformer_arch_resblock", [&]<class T>() { return nn::ResUNet<T>(config); },
+      []<class T>(nn::ResUNet<T>& model, const io::SafetensorsFile& inputs, const Tensor<T>& w, NamedTensors<T>& got) {
+        nn::Condition<T> condition;
+        condition.sequence = inputs.read<T>("y");
+        typename nn::ResUNet<T>::Context ctx;
+        got["output"] = model.forward(channels_last(inputs.read<T>("x")), inputs.read<T>("t"), condition, &ctx);
+        got["grad_input.x"] = model.backward(w, ctx, &got["grad_input.y"]);
+      });
 }
 
 TEST_CASE("residual U-Nets have PyTorch's names and shapes", "[nn][state_dict][res_unet]") {

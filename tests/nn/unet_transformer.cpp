@@ -3,9 +3,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <filesystem>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +19,7 @@
 #include "support/listing.hpp"
 #include "support/operation.hpp"
 #include "support/paths.hpp"
+#include "support/reference.hpp"
 #include "support/tensors.hpp"
 #include "support/unets.hpp"
 
@@ -76,51 +74,20 @@ TEMPLATE_TEST_CASE("U-Nets with transformers agree with PyTorch", "[nn][golden][
   }
 }
 
-template <class T>
-Agreement compare_with_reference(const std::filesystem::path& folder, const std::string& wanted) {
-  const auto inputs = io::SafetensorsFile::open(folder / "inputs.safetensors");
-  const auto outputs = io::SafetensorsFile::open(folder / wanted);
-  const auto weights = io::SafetensorsFile::open(folder / "weights.safetensors");
+TEST_CASE("the UNet_Tranformer agrees with the original", "[nn][golden][reference][unet]") {
   nn::UNetConfig config = nn::UNetConfig::unet_transformer(marginal_std);
   config.channels = {32, 64, 64, 96};
   config.embed_dim = 128;
   config.condition.width = 64;
-  nn::UNet<T> model(config);
-  std::map<std::string, Tensor<T>> parameters;
-  for (const std::string& name : weights.names()) parameters[name] = weights.read<T>(name);
-  nn::load_state_dict(model, parameters);
-
-  nn::Condition<T> condition;
-  for (const std::int64_t number : inputs.read<std::int64_t>("y")) condition.classes.push_back(number);
-  typename nn::UNet<T>::Context ctx;
-  std::map<std::string, Tensor<T>> got;
-  got["output"] = model.forward(channels_last(inputs.read<T>("x")), inputs.read<T>("t"), condition, &ctx);
-  got["grad_input.x"] = model.backward(channels_last(inputs.read<T>("grad_output")), ctx);
-  nn::for_each_trained(model, [&](const std::string& name, auto& parameter, const nn::Entry& entry) {
-    got["grad." + name] = nn::to_pytorch(parameter.grad, entry.layout);
-  });
-  Agreement result;
-  for (const std::string& name : outputs.names()) {
-    if (!got.contains(name)) FAIL_CHECK("the model has no " << name);
-    auto want = outputs.read<double>(name);
-    if (name == "output" || name == "grad_input.x") want = channels_last(want);
-    result.compare(name, got[name], want);
-  }
-  if (wanted == "outputs.safetensors") CHECK(result.count() == got.size());
-  return result;
-}
-
-TEST_CASE("the UNet_Tranformer agrees with the original", "[nn][golden][reference][unet]") {
-  const auto folder = shared_data("reference/unet_transformer");
-  if (!folder) return;
-  const Agreement in_float = compare_with_reference<float>(*folder, "outputs.safetensors");
-  INFO("float: " << in_float);
-  CHECK(in_float.worst() <= 1e-3);
-  const Agreement in_double = compare_with_reference<double>(*folder, "outputs_f64.safetensors");
-  INFO("double: " << in_double);
-  CHECK(in_double.worst() <= 1e-8);
-  if (std::getenv("EASY_DIFFUSION_TEST_VERBOSE") != nullptr)
-    WARN("reference/unet_transformer, float: " << in_float << "; double: " << in_double);
+  check_reference(
+      "unet_transformer", [&]<class T>() { return nn::UNet<T>(config); },
+      []<class T>(nn::UNet<T>& model, const io::SafetensorsFile& inputs, const Tensor<T>& w, NamedTensors<T>& got) {
+        nn::Condition<T> condition;
+        for (const std::int64_t number : inputs.read<std::int64_t>("y")) condition.classes.push_back(number);
+        typename nn::UNet<T>::Context ctx;
+        got["output"] = model.forward(channels_last(inputs.read<T>("x")), inputs.read<T>("t"), condition, &ctx);
+        got["grad_input.x"] = model.backward(w, ctx);
+      });
 }
 
 TEST_CASE("U-Nets with transformers have PyTorch's names and shapes", "[nn][state_dict][unet]") {

@@ -113,7 +113,8 @@ SampleResult sample(Sampler& sampler, const D& denoiser, typename Sampler::state
   while (result.steps < levels.steps() && !result.stopped) {
     sampler.step(counted, x, levels, result.steps, noise);
     ++result.steps;
-    const SamplerView<S> view{result.steps, levels.steps(), levels[result.steps], x, sampler.predicted_x0()};
+    [[maybe_unused]] const SamplerView<S> view{result.steps, levels.steps(), levels[result.steps], x,
+                                               sampler.predicted_x0()};
     ((result.stopped = detail::stops_sampling<S>(observers, view) || result.stopped), ...);
   }
   result.evaluations = counted.evaluations();
