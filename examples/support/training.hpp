@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,10 +16,11 @@
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
-#include "easy_diffusion/data/fashion_mnist.hpp"
 #include "easy_diffusion/data/image_dataset.hpp"
+#include "easy_diffusion/nn/optim/learning_rate.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/train/loss_log.hpp"
+#include "support/dataset.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/plot.hpp"
@@ -26,13 +28,19 @@
 
 namespace easy_diffusion::examples {
 
+/// How the learning rate falls: by a factor an epoch, or along a cosine to a share of it at a known step.
+enum class RateDecay { exponential, cosine };
+
 /// Options of every training program.
 struct TrainingOptions {
-  std::string data = data::fashion_mnist_folder().string();
-  std::int64_t limit = 0;
+  RateDecay decay = RateDecay::exponential;  ///< to be set before `add_to`
+  DatasetOptions pictures;
   std::int64_t batch = 128;
   double learning_rate = 1e-3;
-  double gamma = 0.9;
+  double gamma = 0.9;             ///< of the exponential decay
+  std::int64_t warmup = 0;        ///< and the others of the cosine
+  std::int64_t decay_steps = 0;
+  double final_rate = 0.01;
   double ema = 0.999;
   double clip = 0;
   std::int64_t epochs = 0;
@@ -44,11 +52,19 @@ struct TrainingOptions {
   std::int64_t default_epochs = 10;  ///< where no end is asked for
 
   void add_to(CommandLine& line) {
-    line.add("--data", data, "folder of IDX files (train-images-idx3-ubyte.gz and so on)");
-    line.add<std::int64_t>("--limit", limit, "use only that many pictures; 0: all", 0, 1'000'000'000);
+    pictures.add_to(line);
     line.add<std::int64_t>("--batch", batch, "pictures in a training step", 1, 65536);
-    line.add("--learning-rate", learning_rate, "Adam's learning rate in the first epoch", 1e-9, 1e3);
-    line.add("--gamma", gamma, "factor of the learning rate after every epoch", 1e-3, 1.0);
+    line.add("--learning-rate", learning_rate, "Adam's learning rate to begin with", 1e-9, 1e3);
+    if (decay == RateDecay::exponential) {
+      line.add("--gamma", gamma, "factor of the learning rate after every epoch", 1e-3, 1.0);
+    } else {
+      line.add<std::int64_t>("--warmup", warmup, "steps in which the learning rate rises from zero", 0, 1'000'000);
+      line.add<std::int64_t>("--decay-steps", decay_steps,
+                             "steps in which the learning rate falls along a cosine; 0: all steps that --steps or "
+                             "--epochs ask for, and with neither it stays",
+                             0, 1'000'000'000);
+      line.add("--final-rate", final_rate, "learning rate after that, as a share of --learning-rate", 0.0, 1.0);
+    }
     line.add("--ema", ema, "decay of the averaged weights", 0.0, 0.999999);
     line.add("--clip", clip, "largest gradient norm; 0: not clipped", 0.0, 1e9);
     line.add<std::int64_t>("--epochs", epochs, "end after that many epochs in all", 0, 1'000'000);
@@ -61,10 +77,36 @@ struct TrainingOptions {
 
   /// The numbers on which a run's result depends. They are kept in the checkpoint, and a resumed run must have the same.
   [[nodiscard]] nlohmann::json settings(std::uint64_t seed, const data::ImageDataset& dataset) const {
-    return {{"seed", seed},   {"pictures", dataset.size()}, {"data", data::fingerprint(dataset)},
-            {"batch", batch}, {"learning_rate", learning_rate},
-            {"gamma", gamma}, {"ema", ema},
-            {"clip", clip}};
+    nlohmann::json result = {{"seed", seed},   {"pictures", dataset.size()}, {"data", data::fingerprint(dataset)},
+                             {"batch", batch}, {"learning_rate", learning_rate},
+                             {"ema", ema},     {"clip", clip}};
+    if (decay == RateDecay::exponential) {
+      result["gamma"] = gamma;
+    } else {
+      result["warmup"] = warmup;
+      result["decay_steps"] = cosine_steps(dataset);
+      result["final_rate"] = final_rate;
+    }
+    pictures.add_settings(result);
+    return result;
+  }
+
+  [[nodiscard]] nn::LearningRate rate(const data::ImageDataset& dataset) const {
+    if (decay == RateDecay::exponential)
+      return nn::LearningRate::exponential(learning_rate, gamma, steps_per_epoch(dataset));
+    const std::int64_t total = cosine_steps(dataset);
+    const auto falling = total > 0 ? nn::LearningRate::cosine(learning_rate, total, final_rate * learning_rate)
+                                   : nn::LearningRate::constant(learning_rate);
+    return falling.with_warmup(warmup);
+  }
+
+  /// The step at which the options end a run; nothing where they name none.
+  [[nodiscard]] std::optional<std::int64_t> last_step(std::int64_t steps_per_epoch) const {
+    std::optional<std::int64_t> last;
+    if (steps > 0) last = steps;
+    if (epochs > 0) last = std::min(last.value_or(epochs * steps_per_epoch), epochs * steps_per_epoch);
+    if (!last && minutes <= 0) last = default_epochs * steps_per_epoch;
+    return last;
   }
 
   /// \throw ValueError where both --resume and --overwrite are given, IoError where a checkpoint would be lost or is
@@ -77,15 +119,13 @@ struct TrainingOptions {
       throw IoError(checkpoint.string() + " is there already: --resume goes on with it, --overwrite starts anew");
   }
 
-  /// The set's first `limit` pictures.
-  [[nodiscard]] data::ImageDataset load(data::Split split) const {
-    data::ImageDataset dataset = data == data::fashion_mnist_folder() ? data::load_fashion_mnist(split)
-                                                                      : data::load_idx_folder(data, split);
-    if (limit > 0 && limit < dataset.size()) {
-      dataset.images = Tensor<std::uint8_t>::copy_of(std::as_const(dataset.images).view().slice(0, limit));
-      if (!dataset.labels.empty()) dataset.labels.resize(static_cast<std::size_t>(limit));
-    }
-    return dataset;
+ private:
+  [[nodiscard]] std::int64_t steps_per_epoch(const data::ImageDataset& dataset) const {
+    return (dataset.size() - 1) / batch + 1;
+  }
+  /// Steps of the cosine; 0: the rate stays.
+  [[nodiscard]] std::int64_t cosine_steps(const data::ImageDataset& dataset) const {
+    return decay_steps > 0 ? decay_steps : last_step(steps_per_epoch(dataset)).value_or(0);
   }
 };
 
@@ -128,10 +168,7 @@ bool run_training(Trainer& trainer, const TrainingOptions& options, const std::f
                   const nlohmann::json& training_settings) {
   const std::filesystem::path checkpoint = out / "checkpoint.safetensors";
   constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
-  std::int64_t last_step = never;
-  if (options.steps > 0) last_step = std::min(last_step, options.steps);
-  if (options.epochs > 0) last_step = std::min(last_step, options.epochs * steps_per_epoch);
-  if (last_step == never && options.minutes <= 0) last_step = options.default_epochs * steps_per_epoch;
+  const std::int64_t last_step = options.last_step(steps_per_epoch).value_or(never);
 
   if (trainer.steps() >= last_step) {
     std::printf("nothing to do: %lld of %lld steps are done\n", static_cast<long long>(trainer.steps()),

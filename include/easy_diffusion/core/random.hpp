@@ -45,6 +45,7 @@ inline constexpr std::uint32_t brownian_tree = 16;             ///< virtual Brow
 inline constexpr std::uint32_t brownian_tree_space_time = 17;  ///< its second deviates
 inline constexpr std::uint32_t corrector = 18;                 ///< Langevin correctors; step = number of the correction
 inline constexpr std::uint32_t likelihood_probe = 19;          ///< probes of Hutchinson's trace estimate
+inline constexpr std::uint32_t inpainting = 20;                ///< known parts and ways back; step = number of the use
 inline constexpr std::uint32_t user = 1U << 16;     ///< first number that is never used here
 }  // namespace streams
 

@@ -1,14 +1,42 @@
 /// \file
-/// Classifier-free guidance \cite ho_2022_guidance.
+/// Guidance: more of what a condition asks for, from a model that knows it \cite ho_2022_guidance or from a classifier
+/// \cite dhariwal_2021_guidance.
 #pragma once
 
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/diffusion/detail/per_sample.hpp"
+#include "easy_diffusion/diffusion/detail/workspace.hpp"
+#include "easy_diffusion/diffusion/noise_level.hpp"
+#include "easy_diffusion/sde/grid.hpp"
+#include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
+
+namespace detail {
+
+/// told <- untold + scale (told - untold)
+template <sde::State S>
+void guide(double scale, S& told, const S& untold) {
+  sde::update_elements(
+      [scale](auto& t, const auto& u) {
+        using T = std::remove_reference_t<decltype(t)>;
+        t = u + static_cast<T>(scale) * (t - u);
+      },
+      told, untold);
+}
+
+/// Evaluations of a model for one guided prediction.
+[[nodiscard]] inline int guided_evaluations(double scale) noexcept { return scale == 0 || scale == 1 ? 1 : 2; }
+
+}  // namespace detail
 
 /// A conditional score model as a sampler wants one: s = s_null + scale (s_condition - s_null). A scale of 1 is the
 /// condition as it was learned, more of it exaggerates what the condition changes, 0 leaves it out.
@@ -31,18 +59,135 @@ class Guided {
     if (scale_ == 1) return told;
     const Tensor<T> untold = model_->forward(x, t);
     expect_shape("guidance", told.shape(), untold.shape());
-    const T scale = static_cast<T>(scale_);
-    for (std::int64_t i = 0; i < told.size(); ++i) told[i] = untold[i] + scale * (told[i] - untold[i]);
+    detail::guide(scale_, told, untold);
     return told;
   }
 
   /// Times the model is evaluated in a step.
-  [[nodiscard]] int evaluations() const noexcept { return scale_ == 0 || scale_ == 1 ? 1 : 2; }
+  [[nodiscard]] int evaluations() const noexcept { return detail::guided_evaluations(scale_); }
 
  private:
   const Model* model_;
   Condition condition_;
   double scale_;
 };
+
+/// Classifier-free guidance of denoisers: x0 = x0_null + scale (x0_condition - x0_null). At one x, epsilon, the score, v and
+/// x0 are affine in one another, and an affine map commutes with a mean whose weights (1 - scale and scale) sum to 1: guiding
+/// any of them is guiding them all.
+///
+/// A large scale raises the contrast of a sample. `rescale` takes it back \cite lin_2023_flaws: that share of the result is
+/// the guided x0 with the standard deviation, within a sample, of the conditional one. The source rescales the network's
+/// output, which was v: of x0 it is the same at pure noise, where v = -x0 and pictures are laid out.
+template <class Conditional, class Unconditional>
+class GuidedDenoiser {
+ public:
+  /// \throw ValueError for a scale that is not finite, or unless 0 <= rescale <= 1
+  GuidedDenoiser(Conditional conditional, Unconditional unconditional, double scale, double rescale = 0)
+      : conditional_(std::move(conditional)),
+        unconditional_(std::move(unconditional)),
+        scale_(scale),
+        rescale_(rescale) {
+    if (!std::isfinite(scale)) throw ValueError("guidance: expected a finite scale, got " + sde::detail::shown(scale));
+    if (!(rescale >= 0 && rescale <= 1))
+      throw ValueError("guidance: rescale: expected a number from 0 to 1, got " + sde::detail::shown(rescale));
+  }
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0) const {
+    if (scale_ == 0) {
+      unconditional_(x, level, x0);
+      return;
+    }
+    conditional_(x, level, x0);
+    if (scale_ == 1) return;
+    auto& work = work_.template get<Work<S>>();
+    sde::make_room(work.untold, x);
+    unconditional_(x, level, work.untold);
+    if (rescale_ > 0) detail::sample_deviations(x0, work.wanted);
+    detail::guide(scale_, x0, work.untold);
+    if (rescale_ > 0) scale_back(x0, work.wanted, work.factors);
+  }
+
+  /// Times the two models are evaluated in one call: once at scale 0 (which leaves the condition, and `rescale`, out) and at
+  /// scale 1 (where there is nothing to rescale), else twice.
+  [[nodiscard]] int evaluations() const noexcept { return detail::guided_evaluations(scale_); }
+
+ private:
+  template <class S>
+  struct Work {
+    S untold{};
+    std::vector<double> wanted, factors;  // of each sample
+  };
+
+  template <class S>
+  void scale_back(S& x0, const std::vector<double>& wanted, std::vector<double>& factors) const {
+    detail::sample_deviations(x0, factors);
+    for (std::size_t n = 0; n < factors.size(); ++n)
+      factors[n] = factors[n] > 0 ? 1 + rescale_ * (wanted[n] / factors[n] - 1) : 1;
+    const double* const factor = factors.data();
+    detail::visit_samples(
+        [factor](std::int64_t n, std::int64_t, auto& e) {
+          e *= static_cast<std::remove_reference_t<decltype(e)>>(factor[n]);
+        },
+        x0);
+  }
+
+  Conditional conditional_;
+  Unconditional unconditional_;
+  double scale_, rescale_;
+  detail::Workspace work_;
+};
+
+/// \param conditional,unconditional are copied; `std::cref(denoiser)` where one should not be
+/// \throw ValueError for a scale that is not finite, or unless 0 <= rescale <= 1
+template <class Conditional, class Unconditional>
+[[nodiscard]] GuidedDenoiser<Conditional, Unconditional> guided(Conditional conditional, Unconditional unconditional,
+                                                                double scale, double rescale = 0) {
+  return {std::move(conditional), std::move(unconditional), scale, rescale};
+}
+
+/// Guidance by a classifier of noised states \cite dhariwal_2021_guidance: by Bayes' rule the score of x given y is that of x
+/// plus the gradient of log p(y | x), and x0 = (x + sigma^2 score) / alpha; so x0 grows by scale sigma^2 / alpha times the
+/// gradient.
+/// \tparam Gradient `gradient(x, level, out)` writes the gradient of log p(y | x) to `out`
+template <class D, class Gradient>
+class ClassifierGuided {
+ public:
+  /// \throw ValueError for a scale that is not finite
+  ClassifierGuided(D denoiser, Gradient gradient, double scale)
+      : denoiser_(std::move(denoiser)), gradient_(std::move(gradient)), scale_(scale) {
+    if (!std::isfinite(scale)) throw ValueError("guidance: expected a finite scale, got " + sde::detail::shown(scale));
+  }
+
+  /// \throw ValueError at pure noise, which tells a classifier nothing, unless the scale is 0
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0) const {
+    if (scale_ != 0 && level.is_pure_noise())
+      throw ValueError("guidance: a classifier's gradient does not determine x0 at pure noise");
+    denoiser_(x, level, x0);
+    if (scale_ == 0) return;
+    S& gradient = work_.like(x);
+    gradient_(x, level, gradient);
+    sde::update_elements(
+        [weight = scale_ * level.sigma * level.sigma / level.alpha](auto& e, const auto& g) {
+          e += static_cast<std::remove_reference_t<decltype(e)>>(weight) * g;
+        },
+        x0, std::as_const(gradient));
+  }
+
+ private:
+  D denoiser_;
+  Gradient gradient_;
+  double scale_;
+  detail::Workspace work_;
+};
+
+/// \param denoiser,gradient are copied; `std::cref` where one should not be
+/// \throw ValueError for a scale that is not finite
+template <class D, class Gradient>
+[[nodiscard]] ClassifierGuided<D, Gradient> classifier_guided(D denoiser, Gradient gradient, double scale) {
+  return {std::move(denoiser), std::move(gradient), scale};
+}
 
 }  // namespace easy_diffusion::diffusion

@@ -32,7 +32,7 @@ class Schedule {
   }
 
   /// The square root of beta rises linearly: "quad" of DDIM \cite song_2020_ddim, "scaled linear" of latent diffusion
-  /// \cite rombach_2022_latent. \throw as `linear`
+  /// \cite rombach_2021_latent. \throw as `linear`
   [[nodiscard]] static Schedule scaled_linear(std::int64_t steps = default_steps, double first = 1e-4,
                                               double last = 0.02) {
     return of(steps, first, last, [](double part, double a, double b) {
@@ -60,7 +60,7 @@ class Schedule {
               [](double part, double a, double b) { return (b - a) / (1 + std::exp(6 - 12 * part)) + a; });
   }
 
-  /// alpha_bar falls as a squared cosine; no beta above `largest_beta` \cite nichol_2021_improved_ddpm.
+  /// alpha_bar falls as a squared cosine; no beta above `largest_beta` \cite nichol_2021_improved.
   /// \throw ValueError for steps < 1, a negative offset or a largest beta outside (0, 1)
   [[nodiscard]] static Schedule cosine(std::int64_t steps = default_steps, double offset = 0.008,
                                        double largest_beta = 0.999) {

@@ -205,12 +205,12 @@ inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
                     name.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
-/// \param settings "architecture" and its keyword arguments
+/// \param settings "architecture" and its keyword arguments; perhaps "diffusion", see `train::DiffusionSettings`
 /// \throw FormatError naming the architecture, and the key that is unknown or has another type, with what is allowed
 [[nodiscard]] inline NetworkConfig read_settings(const nlohmann::json& settings) {
   const Architecture& architecture = architecture_of(settings);
   Keywords keywords(std::string(architecture.name), settings);
-  keywords.unused("architecture");
+  for (const char* key : {"architecture", "diffusion"}) keywords.unused(key);  // what is made of it; what it was trained for
   NetworkConfig config = architecture.read(keywords);
   keywords.finish();
   return config;
@@ -234,6 +234,13 @@ inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
 /// Whether the network is told a time.
 [[nodiscard]] inline bool takes_time(const NetworkConfig& config) {
   return std::visit([](const auto& settings) { return requires { settings.marginal_std; }; }, config);
+}
+
+/// Whether the network's features of the time are made for numbers of timesteps, 0 to about 1000; the others are made for
+/// times from 0 to 1.
+[[nodiscard]] inline bool takes_timesteps(const NetworkConfig& config) {
+  const auto* residual = std::get_if<nn::ResUNetConfig>(&config);
+  return residual != nullptr && residual->time == nn::TimeFeatures::sinusoidal;
 }
 
 /// Height and width of a picture that suits the network.

@@ -1,8 +1,9 @@
 /// \file
-/// Settings of a score model that is about to be trained on pictures, perhaps with classes.
+/// Settings of a score or diffusion model that is about to be trained on pictures, perhaps with classes.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -21,14 +22,17 @@ namespace easy_diffusion::zoo {
   return name;
 }
 
+/// A network that is told the time, and of pictures with classes, where it is made for them, the class.
 /// \param name     of an architecture, short or not
 /// \param channels of the pictures
 /// \param classes  of the pictures; 0: they have none
-/// \param sigma    of the variance-exploding process \cite song_2021_score
-/// \throw FormatError for an architecture that is not known; ValueError for one that cannot be such a score model
-[[nodiscard]] inline nlohmann::json score_model_settings(const std::string& name, std::int64_t channels,
-                                                         std::int64_t classes, double sigma) {
-  nlohmann::json settings = {{"architecture", architecture_name(name)}, {"sigma", sigma}};
+/// \param sigma    of the variance-exploding process \cite song_2021_score by whose deviation a score model divides its
+///                 output; nothing: the output is the prediction as it is
+/// \throw FormatError for an architecture that is not known; ValueError for one that cannot be such a model
+[[nodiscard]] inline nlohmann::json timed_model_settings(const std::string& name, std::int64_t channels,
+                                                         std::int64_t classes, std::optional<double> sigma) {
+  nlohmann::json settings = {{"architecture", architecture_name(name)},
+                             {"sigma", sigma ? nlohmann::json(*sigma) : nlohmann::json()}};
   static_cast<void>(architecture_of(settings));  // so that an unknown name is not called an unknown key
   const std::string architecture = settings["architecture"];
   if (architecture.ends_with("AutoEncoder") || architecture == "AutoEncoderKL")
@@ -46,6 +50,12 @@ namespace easy_diffusion::zoo {
            : architecture.find("_Arch") != std::string::npos ? "input_channels"
                                                               : "picture_channels"] = channels;
   return settings;
+}
+
+/// A score model of the variance-exploding process. \throw as `timed_model_settings`
+[[nodiscard]] inline nlohmann::json score_model_settings(const std::string& name, std::int64_t channels,
+                                                         std::int64_t classes, double sigma) {
+  return timed_model_settings(name, channels, classes, sigma);
 }
 
 }  // namespace easy_diffusion::zoo
