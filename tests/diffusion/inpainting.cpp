@@ -218,7 +218,7 @@ TEST_CASE("inpainting stops where an observer says so and refuses what does not 
   const NoiseLevels levels = noise_levels(Schedule::linear(), 10);
   Problem<double> p(3, levels.front());
   Ddim<S> ddim;
-  const auto third = [](const SamplerView<S>& view) { return view.step == 3 ? sde::Flow::stop : sde::Flow::proceed; };
+  const auto third = [](const SamplerView<S>& view) { return view.step == 3 ? sde::Flow::stop : sde::Flow::go_on; };
   const SampleResult result =
       inpaint(ddim, diagonal, p.x, levels, NoNoise(), p.known, p.mask, {.resampling = 4, .jump = 2}, third);
   CHECK(result.stopped);
