@@ -76,11 +76,11 @@ void check_learning(const Objective& objective) {
   train::Trainer<nn::UNet<float>, Objective> trainer(model, objective, batcher, nn::Adam<float>(),
                                                      {.seed = 1, .learning_rate = nn::LearningRate::constant(3e-3)});
   double first = 0, last = 0;
-  constexpr int steps = 90;
+  constexpr int steps = 50;
   for (int i = 0; i < steps; ++i) {
     const double loss = trainer.step().loss;
-    if (i < 20) first += loss / 20;
-    if (i >= steps - 20) last += loss / 20;
+    if (i < 10) first += loss / 10;
+    if (i >= steps - 10) last += loss / 10;
   }
   CAPTURE(first, last);
   CHECK(last < 0.8 * first);
