@@ -96,9 +96,10 @@ struct InUse<true, T> {
 };
 
 /// `make_step(stepper, x, step)` for the first `n` steps of the grid. A number and what a stepper keeps for it are a few
-/// registers: through memory they would cost more than the arithmetic.
+/// registers: through memory they would cost more than the arithmetic. A function of its own, as inside a larger one a
+/// compiler may find no register for them.
 template <class Stepper, State S, class MakeStep>
-void run(Stepper& stepper, S& x, const TimeGrid& grid, std::int64_t n, const MakeStep& make_step) {
+[[gnu::noinline]] void run(Stepper& stepper, S& x, const TimeGrid& grid, std::int64_t n, const MakeStep& make_step) {
   constexpr bool apart = std::floating_point<S> && std::movable<Stepper>;
   InUse<apart, Stepper> own{stepper};
   InUse<apart, S> moving{x};
