@@ -49,6 +49,7 @@ struct Options {
   std::string spacing = "trailing";
   double rho = 7;
   bool end_with_noise = false;
+  std::string variance;
   double eta = 0, churn = 40, tolerance = 1e-3, signal_to_noise = 0.16;
   double guidance = 1;
   double guidance_rescale = 0;
@@ -76,6 +77,9 @@ struct Options {
     line.add("--rho", rho, "of the Karras spacing", 1e-3, 1e3);
     line.add("--end-with-noise", end_with_noise, "end at the schedule's cleanest level instead of the clean picture");
     line.add("--eta", eta, "share of the posterior's noise, for samplers that take it", 0.0, 100.0);
+    line.add("--variance", variance,
+             "of ddpm's steps: fixed_small, fixed_large, learned or learned_range; what the model was trained for where "
+             "nothing is given");
     line.add("--churn", churn, "noise that edm adds and removes", 0.0, 1e6);
     line.add("--tolerance", tolerance, "relative and absolute, of rk45's steps", 1e-12, 1.0);
     line.add("--signal-to-noise", signal_to_noise, "of the corrections of predictor_corrector", 1e-6, 10.0);
@@ -258,6 +262,10 @@ void program(ex::CommandLine& line) {
   df::SamplerOptions sampler_options;
   sampler_options.path = df::schedule_path(schedule);
   if (line.given("--eta")) sampler_options.eta = options.eta;
+  if (line.given("--variance"))
+    sampler_options.variance = df::variance_type_by_name(options.variance);
+  else if (options.sampler == "ddpm")
+    sampler_options.variance = model.settings().variance;
   if (line.given("--churn")) sampler_options.churn = options.churn;
   if (line.given("--tolerance")) sampler_options.tolerance = options.tolerance;
   if (line.given("--signal-to-noise")) sampler_options.signal_to_noise = options.signal_to_noise;

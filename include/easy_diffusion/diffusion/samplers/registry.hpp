@@ -31,6 +31,7 @@
 #include "easy_diffusion/diffusion/samplers/reverse_stepper.hpp"
 #include "easy_diffusion/diffusion/samplers/runge_kutta45.hpp"
 #include "easy_diffusion/diffusion/samplers/unipc.hpp"
+#include "easy_diffusion/diffusion/variance_type.hpp"
 #include "easy_diffusion/sde/state.hpp"
 #include "easy_diffusion/sde/steppers/euler_maruyama.hpp"
 #include "easy_diffusion/sde/steppers/explicit_runge_kutta.hpp"
@@ -42,6 +43,7 @@ namespace easy_diffusion::diffusion {
 struct SamplerOptions {
   LevelPath path{};             ///< levels between those of the run; not empty for samplers that evaluate there
   std::optional<double> eta{};  ///< share of the posterior's noise
+  std::optional<VarianceType> variance{};   ///< of a step of the discrete chain
   std::optional<double> churn{};            ///< see `ChurnOptions`
   std::optional<double> tolerance{};        ///< relative and absolute, of adaptive steps
   std::optional<double> signal_to_noise{};  ///< of a corrector, see `LangevinOptions`
@@ -51,7 +53,7 @@ namespace detail {
 
 /// Which options a sampler takes.
 struct TakenOptions {
-  bool eta = false, churn = false, tolerance = false, signal_to_noise = false;
+  bool eta = false, variance = false, churn = false, tolerance = false, signal_to_noise = false;
 };
 
 /// \throw ValueError naming the sampler and the option that it does not take
@@ -60,6 +62,7 @@ inline void check_options(std::string_view name, const TakenOptions& taken, cons
     throw ValueError("sampler " + std::string(name) + ": takes no " + option);
   };
   if (options.eta && !taken.eta) refuse("eta");
+  if (options.variance && !taken.variance) refuse("variance");
   if (options.churn && !taken.churn) refuse("churn");
   if (options.tolerance && !taken.tolerance) refuse("tolerance");
   if (options.signal_to_noise && !taken.signal_to_noise) refuse("signal-to-noise ratio");
@@ -94,8 +97,8 @@ void for_each_sampler(F&& f) {
     return RungeKutta45<S>(o.path, {.tolerances = {tolerance, tolerance}});
   });
   // With noise.
-  f("ddpm", nothing, [](Options) { return Ddpm<S>(VarianceType::fixed_small); });
-  f("ddpm_fixed_large", nothing, [](Options) { return Ddpm<S>(VarianceType::fixed_large); });
+  f("ddpm", detail::TakenOptions{.variance = true},
+    [](Options o) { return Ddpm<S>(o.variance.value_or(VarianceType::fixed_small)); });
   f("euler_ancestral", eta, [](Options o) { return EulerAncestral<S>({.eta = o.eta.value_or(1)}); });
   f("dpm2_ancestral", eta, [](Options o) { return Dpm2<S>(o.path, {.eta = o.eta.value_or(1)}); });
   f("dpmpp_2m_sde", eta, [](Options o) { return SdeDpmSolver2M<S>(o.eta.value_or(1)); });
