@@ -19,6 +19,7 @@
 #include "easy_diffusion/sde/sde.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/zoo/model.hpp"
+#include "easy_diffusion/zoo/score_model.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/progress.hpp"
@@ -79,8 +80,7 @@ void program(ex::CommandLine& line) {
   std::optional<ed::sde::VarianceExploding> process;
   try {
     network = ed::zoo::read_settings(checkpoint.model_settings());
-    if (!ed::zoo::takes_time(*network)) throw ed::FormatError("it holds no score model");
-    process.emplace(checkpoint.model_settings().value("sigma", 25.0));
+    process = ed::zoo::score_process(checkpoint.model_settings());
     built.emplace(*network);
   } catch (const ed::Error& error) {
     throw ed::FormatError(checkpoint_path + ": " + error.what());

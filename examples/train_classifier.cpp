@@ -134,11 +134,12 @@ void program(ex::CommandLine& line) {
                                    .classes = *std::max_element(train_set.labels.begin(), train_set.labels.end()) + 1});
   ed::nn::initialize(model, line.seed);
   ed::data::Batcher batcher(train_set, options.pictures.batches(options.batch, line.seed));
-  ed::train::Trainer trainer(model, ed::train::Classification(), batcher, ed::nn::Adam<float>(),
+  ed::train::Trainer trainer(model, ed::train::Classification(), batcher, options.optimizer({}, train_set),
                              {.seed = line.seed,
                               .learning_rate = options.rate(train_set),
                               .clip_norm = options.clip,
-                              .ema_decay = options.ema});
+                              .ema_decay = options.ema,
+                              .accumulate = options.accumulate});
   const nlohmann::json settings = options.settings(line.seed, train_set);
   const nlohmann::json model_settings{{"architecture", "Classifier"}, {"classes", model.config().classes}};
   if (options.resume || only_judge) {

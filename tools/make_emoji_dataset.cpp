@@ -61,7 +61,7 @@ std::vector<bool> chosen_groups(const std::vector<std::string>& groups, const st
 
 void program(ex::CommandLine& line) {
   std::string font_path = "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf";
-  std::string annotations_path = "/usr/share/unicode/cldr/common/annotations";
+  std::string annotations_path = "/usr/share/unicode/cldr/common";
   std::string list_path = "/usr/share/unicode/emoji/emoji-test.txt";
   std::string groups = "all";
   std::string languages = "en,zh";
@@ -74,7 +74,7 @@ void program(ex::CommandLine& line) {
   line.add("--groups", groups, "groups of Unicode's list, with commas between them, such as 'Food & Drink'");
   line.add("--languages", languages, "of the captions, with commas between them");
   line.add("--font", font_path, "font of colour bitmaps (package fonts-noto-color-emoji)");
-  line.add("--annotations", annotations_path, "folder of en.xml and so on (package unicode-cldr-core)");
+  line.add("--annotations", annotations_path, "folder of annotations/en.xml and so on (package unicode-cldr-core)");
   line.add("--emoji-test", list_path, "Unicode's list of emoji (package unicode-data)");
   line.add("--sheet", sheet, "also draw all pictures side by side: emoji.png");
   line.parse();
@@ -86,7 +86,7 @@ void program(ex::CommandLine& line) {
   const std::vector<bool> chosen = chosen_groups(list.groups, groups);
   std::map<std::string, ed::emoji::Annotations> annotations;
   for (const std::string& language : split("--languages", languages))
-    annotations[language] = ed::emoji::read_annotations(std::filesystem::path(annotations_path) / (language + ".xml"));
+    annotations[language] = ed::emoji::read_annotations(annotations_path, language);
   ed::emoji::EmojiFont font(font_path);
 
   ed::data::CaptionDataset set;

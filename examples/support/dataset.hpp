@@ -61,10 +61,12 @@ struct DatasetOptions {
     return {.batch_size = batch_size, .seed = seed, .mirror = mirror, .shift = shift};
   }
 
-  /// What of it a run's result depends on, beside the pictures; nothing where they are shown as they are.
+  /// Adds to the data's fingerprint how the pictures are changed: a resumed run must change them alike.
   void add_settings(nlohmann::json& settings) const {
-    if (mirror) settings["mirror"] = true;
-    if (shift > 0) settings["shift"] = shift;
+    std::string data = settings.at("data");
+    if (mirror) data += ", mirrored";
+    if (shift > 0) data += ", shifted by up to " + std::to_string(shift);
+    settings["data"] = data;
   }
 };
 

@@ -58,21 +58,23 @@ struct PictureTraining {
 
 /// Trains a network of the zoo until an end that the options name, or Ctrl-C. Leaves checkpoint.safetensors, loss.csv
 /// and loss.png.
+/// \param after_step see `run_training`
 /// \return true where it was interrupted
-template <class Objective>
+template <class Objective, class AfterStep = NothingAfterStep>
 bool train_on_pictures(const CommandLine& line, const TrainingOptions& options, const data::ImageDataset& dataset,
-                       const PictureTraining& run, const Objective& objective) {
+                       const PictureTraining& run, const Objective& objective, AfterStep&& after_step = {}) {
   zoo::Model<float> model(run.model_settings);
   nn::initialize(model, line.seed);
   if (!run.from.empty()) start_from(model, run.from);
   data::BatcherOptions batches = options.pictures.batches(options.batch, line.seed);
   batches.range = run.range;
   data::Batcher batcher(dataset, batches);
-  train::Trainer trainer(model, objective, batcher, nn::Adam<float>(run.adam),
+  train::Trainer trainer(model, objective, batcher, options.optimizer(run.adam, dataset),
                          {.seed = line.seed,
                           .learning_rate = options.rate(dataset),
                           .clip_norm = options.clip,
-                          .ema_decay = options.ema});
+                          .ema_decay = options.ema,
+                          .accumulate = options.accumulate});
   if (options.resume) {
     const train::Checkpoint checkpoint(line.out / "checkpoint.safetensors");
     train::expect_same_settings(checkpoint.path(), checkpoint.model_settings(), run.model_settings);
@@ -86,7 +88,7 @@ bool train_on_pictures(const CommandLine& line, const TrainingOptions& options, 
               static_cast<long long>(dataset.channels()), static_cast<long long>(options.batch), num_threads());
   std::fflush(stdout);
   const bool interrupted = run_training(trainer, options, line.out, batcher.batches_per_epoch(), run.model_settings,
-                                        run.settings);
+                                        run.settings, after_step);
   draw_loss(line.out / "loss.png", train::LossLog::read(line.out / "loss.csv"), run.title + ", " + architecture,
             run.loss_unit);
   return interrupted;

@@ -4,7 +4,7 @@ set -u
 program=$1
 scratch=$2
 rm -rf "$scratch"
-mkdir -p "$scratch/xml"
+mkdir -p "$scratch/xml/annotations" "$scratch/xml/annotationsDerived"
 cd "$scratch" || exit 1
 failures=0
 checks=0
@@ -54,11 +54,12 @@ annotations() { # annotations <lines>
 annotations '<annotation cp="🍇">fruit | grape</annotation><annotation cp="🍇" type="tts">grapes</annotation>
 <annotation cp="🍎" type="tts">red apple</annotation><annotation cp="🍎">apple | red</annotation>
 <annotation cp="🍏" type="tts">green apple</annotation>
-<annotation cp="❤️" type="tts">red heart</annotation><annotation cp="❤️">heart</annotation>' > xml/en.xml
+<annotation cp="❤️" type="tts">red heart</annotation><annotation cp="❤️">heart</annotation>' > xml/annotations/en.xml
 annotations '<annotation cp="🍇" type="tts">葡萄</annotation><annotation cp="🍎" type="tts">红苹果</annotation>
-<annotation cp="🍏">苹果</annotation><annotation cp="❤" type="tts">红心</annotation>' > xml/zh.xml
-annotations '<annotation cp="🍇" type="tts">↑↑↑</annotation>' > xml/none.xml
-annotations '<annotation cp="🥕" type="tts">carrot</annotation>' > xml/other.xml
+<annotation cp="🍏">苹果</annotation>' > xml/annotations/zh.xml
+annotations '<annotation cp="❤" type="tts">红心</annotation>' > xml/annotationsDerived/zh.xml
+annotations '<annotation cp="🍇" type="tts">↑↑↑</annotation>' > xml/annotations/inherited.xml
+annotations '<annotation cp="🥕" type="tts">carrot</annotation>' > xml/annotations/other.xml
 own=(--emoji-test list.txt --annotations xml)
 
 check "--help" "$program" --help
@@ -67,20 +68,23 @@ refused "--size" "${own[@]}" --size 1e9
 refused "expected all, Food & Drink, Symbols, got 'Fruit'" "${own[@]}" --groups Fruit
 refused "--groups" "${own[@]}" --groups 'Symbols,,Food & Drink'
 refused "--languages" "${own[@]}" --languages ''
-refused "xml/fr.xml: there is no such file; it is in the package unicode-cldr-core" "${own[@]}" --languages en,fr
-refused "xml/none.xml: expected annotations" "${own[@]}" --languages none
-refused "none.txt: there is no such file; it is in the package unicode-data" "${own[@]}" --emoji-test none.txt
+refused "xml/annotations/fr.xml: there is no such file; it is in the package unicode-cldr-core" "${own[@]}" --languages en,fr
+refused "none.txt: there is no such file; it is in the package unicode-data" --annotations xml --emoji-test none.txt
 refused "none.ttf: there is no such file" "${own[@]}" --font none.ttf
 refused "list.txt: expected a font" "${own[@]}" --font list.txt
 printf 'grapes ; fully-qualified\n' > bad.txt
-refused "bad.txt:1: expected 'CODE CODE ... ; STATUS'" "${own[@]}" --emoji-test bad.txt
+refused "bad.txt:1: expected 'CODE CODE ... ; STATUS'" --annotations xml --emoji-test bad.txt
 printf '1F347 ; fully-qualified\n' > bad.txt
-refused "bad.txt:1: expected '# group: NAME'" "${own[@]}" --emoji-test bad.txt
+refused "bad.txt:1: expected '# group: NAME'" --annotations xml --emoji-test bad.txt
 printf '# group: Nothing\n' > bad.txt
-refused "bad.txt: expected a list of emoji, got none" "${own[@]}" --emoji-test bad.txt
-mkdir -p broken
-printf '<ldml><annotations><annotation cp="x">' > broken/en.xml
-refused "broken/en.xml: not XML" "${own[@]}" --annotations broken --languages en
+refused "bad.txt: expected a list of emoji, got none" --annotations xml --emoji-test bad.txt
+mkdir -p broken/annotations
+printf '<ldml><annotations><annotation cp="x">' > broken/annotations/en.xml
+refused "broken/annotations/en.xml: not XML" --emoji-test list.txt --annotations broken --languages en
+annotations '' > broken/annotations/en.xml
+refused "broken/annotations/en.xml: expected annotations" --emoji-test list.txt --annotations broken --languages en
+annotations '<annotation>x</annotation>' > broken/annotations/en.xml
+refused "got one without cp" --emoji-test list.txt --annotations broken --languages en
 plain=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 [ -f $plain ] && refused "expected a font of colour bitmaps" "${own[@]}" --font $plain
 check "nothing was written" test -z "$(find refused -type f 2> /dev/null)"
@@ -94,6 +98,7 @@ if [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ]; then
   "$program" "${own[@]}" --groups Symbols --languages zh --out small > heart.log 2>&1
   check "the heart alone" grep -q "1  pictures of 32x32 with captions (zh)" heart.log
   refused "no emoji of these groups" "${own[@]}" --languages other
+  refused "no emoji of these groups" "${own[@]}" --languages inherited
 fi
 
 # The whole set, where its packages are installed (scripts/setup.sh --emoji).

@@ -32,10 +32,10 @@ inline std::string without_style(std::string text) {
 
 }  // namespace detail
 
-/// Reads `<annotation cp="X" type="tts">name</annotation>` and `<annotation cp="X">keyword | keyword</annotation>`.
-/// Captions without a name, and those that the language takes over from another, are left out.
+/// Adds what a file has: `<annotation cp="X" type="tts">name</annotation>` and
+/// `<annotation cp="X">keyword | keyword</annotation>`. What the language takes over from another is left out.
 /// \throw IoError where there is no such file \throw FormatError naming it where it is no such XML
-[[nodiscard]] inline Annotations read_annotations(const std::filesystem::path& path) {
+inline void add_annotations(const std::filesystem::path& path, Annotations& annotations) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(path, ignored))
     throw IoError(path.string() + ": there is no such file; it is in the package unicode-cldr-core");
@@ -44,13 +44,15 @@ inline std::string without_style(std::string text) {
   if (!parsed)
     throw FormatError(path.string() + ": not XML: " + parsed.description() + " at byte " +
                       std::to_string(parsed.offset));
-  Annotations result;
-  for (const pugi::xml_node node : document.child("ldml").child("annotations").children("annotation")) {
-    std::string_view text = detail::trimmed(node.child_value());
+  const auto nodes = document.child("ldml").child("annotations").children("annotation");
+  if (nodes.begin() == nodes.end())
+    throw FormatError(path.string() + ": expected annotations of characters (CLDR), got none");
+  for (const pugi::xml_node node : nodes) {
     const std::string character = detail::without_style(node.attribute("cp").value());
     if (character.empty()) throw FormatError(path.string() + ": expected <annotation cp=\"...\">, got one without cp");
+    std::string_view text = detail::trimmed(node.child_value());
     if (text.empty() || text == "↑↑↑") continue;
-    data::Caption& caption = result[character];
+    data::Caption& caption = annotations[character];
     if (std::string_view(node.attribute("type").value()) == "tts") {
       caption.name = text;
       continue;
@@ -62,8 +64,17 @@ inline std::string without_style(std::string text) {
       text.remove_prefix(bar == std::string_view::npos ? text.size() : bar + 1);
     }
   }
+}
+
+/// Captions of all characters that have a name, from `annotations/<language>.xml` and, where it is there,
+/// `annotationsDerived/<language>.xml`. \throw as `add_annotations` does
+[[nodiscard]] inline Annotations read_annotations(const std::filesystem::path& folder, const std::string& language) {
+  Annotations result;
+  add_annotations(folder / "annotations" / (language + ".xml"), result);
+  const std::filesystem::path derived = folder / "annotationsDerived" / (language + ".xml");
+  std::error_code ignored;
+  if (std::filesystem::exists(derived, ignored)) add_annotations(derived, result);
   std::erase_if(result, [](const auto& entry) { return entry.second.name.empty(); });
-  if (result.empty()) throw FormatError(path.string() + ": expected annotations of characters (CLDR), got none");
   return result;
 }
 

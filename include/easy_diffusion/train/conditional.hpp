@@ -49,10 +49,14 @@ class Conditional {
   template <class Model>
   double accumulate(Model& model, const Tensor<typename Model::value_type>& pictures,
                     const std::vector<std::int64_t>& labels, std::uint64_t seed, std::uint32_t step,
-                    typename Model::Context& ctx) const {
+                    typename Model::Context& ctx) {
     return objective_.accumulate(model, pictures, seed, step, ctx,
                                  condition<typename Model::value_type>(labels, seed, step));
   }
+
+  template <class F>
+  void visit_state(F&& f) requires requires(Objective& objective) { objective.visit_state(f); }
+  { objective_.visit_state(f); }
 
  private:
   Objective objective_;

@@ -11,8 +11,10 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/shape.hpp"
+#include "easy_diffusion/diffusion/gaussian_diffusion.hpp"
 #include "easy_diffusion/diffusion/parameterization.hpp"
 #include "easy_diffusion/diffusion/schedule.hpp"
+#include "easy_diffusion/diffusion/variance_type.hpp"
 #include "easy_diffusion/zoo/keywords.hpp"
 
 namespace easy_diffusion::train {
@@ -23,7 +25,8 @@ struct DiffusionSettings {
   std::int64_t timesteps = diffusion::Schedule::default_steps;
   bool zero_terminal_snr = false;
   diffusion::Prediction prediction = diffusion::Prediction::epsilon;
-  double time_scale = 1;        ///< the network is told the timestep times this
+  diffusion::VarianceType variance = diffusion::VarianceType::fixed_small;  ///< learned: the network's second half of channels
+  double time_scale = 1;  ///< the network is told the timestep times this
   std::int64_t height = 28, width = 28, channels = 1;
 
   friend bool operator==(const DiffusionSettings&, const DiffusionSettings&) = default;
@@ -32,6 +35,12 @@ struct DiffusionSettings {
   [[nodiscard]] diffusion::Schedule make_schedule() const {
     auto result = diffusion::Schedule::by_name(schedule, timesteps);
     return zero_terminal_snr ? result.with_zero_terminal_snr() : result;
+  }
+
+  [[nodiscard]] bool learns_variance() const noexcept { return diffusion::is_learned(variance); }
+  /// All timesteps of the schedule. \throw as `make_schedule`
+  [[nodiscard]] diffusion::GaussianDiffusion make_chain() const {
+    return diffusion::GaussianDiffusion(make_schedule(), {.mean = prediction, .variance = variance});
   }
 
   /// Shape of n pictures.
@@ -43,6 +52,7 @@ struct DiffusionSettings {
           {"timesteps", settings.timesteps},
           {"zero_terminal_snr", settings.zero_terminal_snr},
           {"prediction", diffusion::to_string(settings.prediction)},
+          {"variance", diffusion::to_string(settings.variance)},
           {"time_scale", settings.time_scale},
           {"height", settings.height},
           {"width", settings.width},
@@ -62,6 +72,8 @@ struct DiffusionSettings {
   result.zero_terminal_snr = keywords.flag("zero_terminal_snr", false);
   result.prediction = diffusion::prediction_by_name(
       keywords.text("prediction", "epsilon", listed(diffusion::prediction_names)));
+  result.variance = diffusion::variance_type_by_name(
+      keywords.text("variance", "fixed_small", listed(diffusion::variance_type_names)));
   result.time_scale = keywords.number("time_scale", result.time_scale, 1e-9, 1e9);
   result.height = keywords.whole("height", result.height);
   result.width = keywords.whole("width", result.width);

@@ -46,12 +46,13 @@ inline std::function<double(double)> read_marginal_std(Keywords& keywords, std::
   return [process = sde::VarianceExploding(*sigma)](double t) { return process.marginal_std(t); };
 }
 
-/// What all small U-Nets take. `picture_channels` is this library's: those of the original's classes that have no
-/// argument for it always have one channel.
+/// What all small U-Nets take. `out_channels` and `picture_channels` are this library's: those of the original's classes
+/// that have no argument for it always have one channel.
 inline void read_small(Keywords& keywords, nn::UNetConfig& config, const char* picture_channels) {
   config.channels = keywords.wholes("channels", config.channels);
   config.embed_dim = keywords.whole("embed_dim", config.embed_dim);
   config.picture_channels = keywords.whole(picture_channels, 1);
+  config.out_channels = keywords.whole("out_channels", config.picture_channels);
   config.marginal_std = read_marginal_std(keywords, 25);
 }
 
@@ -88,9 +89,10 @@ inline NetworkConfig read_unet_transformer(Keywords& keywords, nn::UNetConfig co
   return config;
 }
 
-/// What all residual U-Nets take. `checkpoint` is this library's.
+/// What all residual U-Nets take. `checkpoint` and `out_channels` are this library's.
 inline void read_residual(Keywords& keywords, nn::ResUNetConfig& config) {
   config.picture_channels = keywords.whole("in_channels", config.picture_channels);
+  config.out_channels = keywords.whole("out_channels", config.picture_channels);
   config.model_channels = keywords.whole("model_channels", config.model_channels);
   config.embed_dim = keywords.whole("embed_dim", config.embed_dim);
   config.dropout = keywords.number("dropout", config.dropout, 0, 1);

@@ -1,0 +1,36 @@
+/// \file
+/// Levels inside a step.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/diffusion/level_path.hpp"
+#include "easy_diffusion/diffusion/noise_level.hpp"
+
+namespace easy_diffusion::diffusion::detail {
+
+/// A path of levels that is known not to be empty.
+class StepPath {
+ public:
+  /// \throw ValueError for an empty function, naming the sampler
+  StepPath(const char* sampler, LevelPath path) : path_(std::move(path)) {
+    if (!path_) throw ValueError(std::string(sampler) + ": expected a path of levels, got an empty function");
+  }
+
+  /// The level of that sigma / alpha, or the end of the step that it reaches: a path may have no levels beyond.
+  [[nodiscard]] NoiseLevel between(const NoiseLevel& from, const NoiseLevel& to, double noise_to_signal) const {
+    const bool falls = to.noise_to_signal() < from.noise_to_signal();
+    const NoiseLevel& low = falls ? to : from;
+    const NoiseLevel& high = falls ? from : to;
+    if (noise_to_signal >= high.noise_to_signal()) return high;
+    if (noise_to_signal <= low.noise_to_signal()) return low;
+    return path_(noise_to_signal);
+  }
+
+ private:
+  LevelPath path_;
+};
+
+}  // namespace easy_diffusion::diffusion::detail
