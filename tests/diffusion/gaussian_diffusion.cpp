@@ -147,9 +147,9 @@ TEST_CASE("a batch has a step for each sample", "[diffusion][chain]") {
   for (std::int64_t i = 0; i < 12; ++i) {
     float want = 0;
     chain.q_sample(x0[i], t[static_cast<std::size_t>(i / 4)], noise[i], want);
-    CHECK_THAT(x_t[i], WithinAbs(want, 1e-6));
+    CHECK_THAT(x_t[i], WithinAbs(static_cast<double>(want), 1e-6));
     chain.posterior_mean(x0[i], x_t[i], t[static_cast<std::size_t>(i / 4)], want);
-    CHECK_THAT(mean[i], WithinAbs(want, 1e-6));
+    CHECK_THAT(mean[i], WithinAbs(static_cast<double>(want), 1e-6));
   }
   const auto times = chain.times<float>(t);
   CHECK(times.shape() == Shape{3});

@@ -10,7 +10,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -201,6 +200,16 @@ class GaussianDiffusion {
   }
 
  private:
+  /// out = first * first_value + second * second_value
+  struct WeightedSum {
+    double first, second;
+
+    template <class T>
+    void operator()(T& out, const T& first_value, const T& second_value) const {
+      out = static_cast<T>(first) * first_value + static_cast<T>(second) * second_value;
+    }
+  };
+
   /// The parts of a step, element by element, in double.
   struct StepOf {
     PredictionMap map;
@@ -230,19 +239,11 @@ class GaussianDiffusion {
                        std::to_string(steps() - 1) + ", got " + std::to_string(t));
   }
 
-  static auto weighted_sum(double a, double b) {
-    return [a, b](auto& out, const auto& first, const auto& second) {
-      using T = std::remove_reference_t<decltype(out)>;
-      out = static_cast<T>(a) * first + static_cast<T>(b) * second;
-    };
-  }
-  [[nodiscard]] auto q_sample_of(std::int64_t t) const {
+  [[nodiscard]] WeightedSum q_sample_of(std::int64_t t) const {
     check(t, 0);
-    return weighted_sum(level(t).alpha, level(t).sigma);
+    return {level(t).alpha, level(t).sigma};
   }
-  [[nodiscard]] auto posterior_mean_of(std::int64_t t) const {
-    return weighted_sum(transition(t).x0, transition(t).x);
-  }
+  [[nodiscard]] WeightedSum posterior_mean_of(std::int64_t t) const { return {transition(t).x0, transition(t).x}; }
   [[nodiscard]] StepOf step_element(std::int64_t t, bool clip) const {
     return {x0_map(t), transition(t), log_variance(t), clip, output_.mean.is_previous_x()};
   }
