@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "diffusion/reference.hpp"
 #include "easy_diffusion/diffusion/gaussian_diffusion.hpp"
 #include "easy_diffusion/diffusion/gaussian_mixture.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
@@ -24,6 +23,8 @@
 #include "support/catch.hpp"
 #include "support/paths.hpp"
 #include "support/tensors.hpp"
+
+#include "diffusion/reference.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::diffusion;
@@ -74,10 +75,8 @@ template <class Sampler, class D>
 std::vector<State> trajectory(Sampler sampler, const D& denoiser, const NoiseLevels& levels, std::uint64_t seed = 1) {
   State x = start(seed);
   std::vector<State> states;
-  const SampleResult result =
-      sample(sampler, denoiser, x, levels, sde::BrownianNoise{seed}, [&](const SamplerView<State>& view) {
-        states.push_back(view.x);
-      });
+  const SampleResult result = sample(sampler, denoiser, x, levels, sde::BrownianNoise{seed},
+                                     [&](const SamplerView<State>& view) { states.push_back(view.x); });
   CHECK(result.evaluations == sampler.evaluations(levels));
   CHECK(result.steps == levels.steps());
   return states;
@@ -118,12 +117,12 @@ void check_trajectory(const Reference& reference, Sampler sampler) {
   for (std::int64_t i = 0; i < steps; ++i) noise.push_back(reference.part("noise", i));
   Tensor<double> x = reference.read("x_T");
   std::int64_t seen = 0;
-  const auto result = sample(sampler, reference_denoiser(), x, levels_along(Schedule::linear(), timesteps),
-                             sde::GivenIncrements<Tensor<double>>(std::move(noise)),
-                             [&](const SamplerView<Tensor<double>>& view) {
-                               CHECK(largest_difference(view.x0, reference.part("pred_x0", seen)) <= 1e-10);
-                               CHECK(largest_difference(view.x, reference.part("trajectory", ++seen)) <= 1e-10);
-                             });
+  const auto result =
+      sample(sampler, reference_denoiser(), x, levels_along(Schedule::linear(), timesteps),
+             sde::GivenIncrements<Tensor<double>>(std::move(noise)), [&](const SamplerView<Tensor<double>>& view) {
+               CHECK(largest_difference(view.x0, reference.part("pred_x0", seen)) <= 1e-10);
+               CHECK(largest_difference(view.x, reference.part("trajectory", ++seen)) <= 1e-10);
+             });
   CHECK(seen == steps);
   CHECK(result.evaluations == steps);
 }
@@ -251,7 +250,8 @@ TEST_CASE("the moments of a Gaussian come out of both", "[diffusion][ddim][ddpm]
   const auto spread = [&](auto sampler, double mean, double deviation, std::int64_t steps) {
     const GaussianMixture gaussian({{1, {mean}, deviation}});
     sde::draw_normal(x, 1, {11, streams::initial_state, 0});
-    sample(sampler, gaussian, x, noise_levels(Schedule::linear(), steps, {.end = End::smallest}), sde::BrownianNoise{11});
+    sample(sampler, gaussian, x, noise_levels(Schedule::linear(), steps, {.end = End::smallest}),
+           sde::BrownianNoise{11});
     double sum = 0, square = 0;
     for (const double e : x) sum += e / static_cast<double>(x.size());
     for (const double e : x) square += (e - sum) * (e - sum) / static_cast<double>(x.size());

@@ -63,7 +63,8 @@ TEST_CASE("the four variances, under a stride", "[diffusion][chain]") {
     return GaussianDiffusion(schedule, strided, {Prediction::epsilon, type}).log_variance(t)(v);
   };
   for (std::int64_t t = 0; t < 5; ++t) {
-    const std::int64_t now = strided[static_cast<std::size_t>(t)], then = t > 0 ? strided[static_cast<std::size_t>(t - 1)] : -1;
+    const std::int64_t now = strided[static_cast<std::size_t>(t)];
+    const std::int64_t then = t > 0 ? strided[static_cast<std::size_t>(t - 1)] : -1;
     const double small = log_posterior(schedule, t > 0 ? now : strided[1], t > 0 ? then : strided[0]);
     const double large = std::log(1 - schedule.alpha_bar(now) / schedule.alpha_bar(then));
     CHECK_THAT(of(VarianceType::fixed_small, t, 9), WithinRel(small, 1e-12));

@@ -8,10 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "diffusion/reference.hpp"
 #include "support/catch.hpp"
 #include "support/paths.hpp"
 #include "support/tensors.hpp"
+
+#include "diffusion/reference.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::diffusion;
@@ -50,8 +51,7 @@ void check_bound(const GaussianDiffusion& chain, const BoundCase& c) {
   CHECK(largest_difference(step.x0, c.reference.read("pred_x0")) <= 1e-10);
   const auto got = bound_terms(chain, x0, noise, t, output, {.clip = c.clip_bound, .cdf = c.cdf});
   const auto want = c.reference.read(c.terms);
-  for (std::size_t n = 0; n < t.size(); ++n)
-    CHECK_THAT(got[n], WithinAbs(want[static_cast<std::int64_t>(n)], 1e-10));
+  for (std::size_t n = 0; n < t.size(); ++n) CHECK_THAT(got[n], WithinAbs(want[static_cast<std::int64_t>(n)], 1e-10));
 }
 
 }  // namespace
@@ -75,7 +75,8 @@ TEST_CASE("bound of the original", "[diffusion][bound]") {
   const auto log_variance = reference.read("q_log_variance");
   const auto t = reference.whole("t");
   for (std::size_t n = 0; n < t.size(); ++n)
-    CHECK_THAT(chain.posterior_log_variance(t[n]), WithinAbs(log_variance(static_cast<std::int64_t>(n), 0, 0, 0), 1e-10));
+    CHECK_THAT(chain.posterior_log_variance(t[n]),
+               WithinAbs(log_variance(static_cast<std::int64_t>(n), 0, 0, 0), 1e-10));
 }
 
 TEST_CASE("a model that knows the pictures codes them for nothing but the last step", "[diffusion][bound]") {
@@ -122,7 +123,8 @@ TEST_CASE("the exact denoiser of even pixels comes close to their entropy, and n
   Tensor<double> x0({20, 64});
   std::vector<int> which;
   for (std::int64_t i = 0; i < x0.size(); ++i) {
-    which.push_back(bytes[static_cast<std::size_t>(uniform_integer(4, {8, streams::user, 0}, static_cast<std::uint64_t>(i)))]);
+    which.push_back(
+        bytes[static_cast<std::size_t>(uniform_integer(4, {8, streams::user, 0}, static_cast<std::uint64_t>(i)))]);
     x0[i] = which.back() / 127.5 - 1;
   }
   const auto bound_of = [&](std::int64_t stride) {
@@ -196,8 +198,11 @@ TEST_CASE("bounds refuse what they cannot be of", "[diffusion][bound]") {
   CHECK_THROWS_AS(estimate.result(), ValueError);
   CHECK_THROWS_WITH(estimate.add(same, Tensor<double>({1, 2}, {0.3, 0.1})), ContainsSubstring("8-bit"));
   CHECK_THROWS_AS(estimate.add(same, Tensor<double>({0, 2})), ShapeError);
-  CHECK_THROWS_AS(estimate.add([](const Tensor<double>& x, const Tensor<double>&) { return Tensor<double>({x.extent(0), 3}); },
-                               Tensor<double>({1, 2}, {1, -1})),
+  CHECK_THROWS_AS(estimate.add(
+                      [](const Tensor<double>& x, const Tensor<double>&) {
+                        return Tensor<double>({x.extent(0), 3});
+                      },
+                      Tensor<double>({1, 2}, {1, -1})),
                   ShapeError);
   CHECK(estimate.samples() == 0);
   estimate.add(same, Tensor<double>({1, 2}, {1, -1}));

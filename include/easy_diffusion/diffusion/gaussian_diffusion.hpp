@@ -55,7 +55,8 @@ class GaussianDiffusion {
     if (timesteps.empty()) throw ValueError("Gaussian diffusion: expected at least one timestep, got none");
     levels_.push_back(schedule.level(-1));
     for (const std::int64_t timestep : timesteps) {
-      if (timestep < 0) throw ValueError("Gaussian diffusion: expected timesteps of at least 0, got " + std::to_string(timestep));
+      if (timestep < 0)
+        throw ValueError("Gaussian diffusion: expected timesteps of at least 0, got " + std::to_string(timestep));
       if (levels_.size() > 1 && static_cast<double>(timestep) <= levels_.back().time)
         throw ValueError("Gaussian diffusion: expected timesteps that rise, got " + std::to_string(timestep) +
                          " at place " + std::to_string(levels_.size() - 1));
@@ -128,7 +129,8 @@ class GaussianDiffusion {
                                          std::span<const std::int64_t> t) const {
     check_batch("posterior_mean", x0.shape(), t);
     Tensor<T> mean = Tensor<T>::uninitialized(x0.shape());
-    detail::update_samples([&](std::int64_t n) { return posterior_mean_of(t[static_cast<std::size_t>(n)]); }, mean, x0, x_t);
+    detail::update_samples([&](std::int64_t n) { return posterior_mean_of(t[static_cast<std::size_t>(n)]); }, mean, x0,
+                           x_t);
     return mean;
   }
 
@@ -254,7 +256,8 @@ class GaussianDiffusion {
     sde::make_room(step.mean, x_t);
     sde::make_room(step.log_variance, x_t);
     sde::make_room(step.x0, x_t);
-    sde::update_elements([&element](auto&... e) { element(e...); }, step.mean, step.log_variance, step.x0, x_t, output, v);
+    sde::update_elements([&element](auto&... e) { element(e...); }, step.mean, step.log_variance, step.x0, x_t, output,
+                         v);
   }
 
   OutputType output_;
