@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,13 +19,7 @@
 #include "easy_diffusion/diffusion/parameterization.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
-#include "easy_diffusion/diffusion/samplers/deis.hpp"
-#include "easy_diffusion/diffusion/samplers/dpm_solver_multistep.hpp"
-#include "easy_diffusion/diffusion/samplers/dpm_solver_sde.hpp"
-#include "easy_diffusion/diffusion/samplers/dpm_solver_singlestep.hpp"
-#include "easy_diffusion/diffusion/samplers/ipndm.hpp"
-#include "easy_diffusion/diffusion/samplers/pndm.hpp"
-#include "easy_diffusion/diffusion/samplers/unipc.hpp"
+#include "easy_diffusion/diffusion/samplers/registry.hpp"
 #include "easy_diffusion/diffusion/schedule.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
 #include "easy_diffusion/sde/noise.hpp"
@@ -38,24 +33,14 @@ namespace {
 using S = std::array<float, 2>;
 
 constexpr std::array<std::int64_t, 7> step_counts = {1, 2, 13, 300, 600, 999, 1000};
-/// Samplers of few steps leave out the other counts: what those show does not depend on the formula of a step.
-enum class Counts : std::int64_t { few = 13, all = 1000 };
+/// Samplers that run with all numbers of steps: one of each kind. The others leave out those above `few`: what many steps
+/// show, of levels and predictions, does not depend on a step's formula.
+constexpr std::array<std::string_view, 4> samplers_of_many_steps = {"ddim", "dpmpp_2m", "unipc_3", "euler_ancestral"};
+constexpr std::int64_t few = 13;
 
-/// f(name, sampler, counts) for every sampler.
-template <class F>
-void for_each_sampler(const Schedule& schedule, F&& f) {
-  const LevelPath path = schedule_path(schedule);
-  f("DDIM", Ddim<S>(), Counts::all);
-  f("DDPM", Ddim<S>(1), Counts::all);
-  f("DPM-Solver++ 2M", DpmSolver2M<S>(), Counts::all);
-  f("DPM-Solver++ 3M", DpmSolver3M<S>(), Counts::few);
-  f("DPM-Solver++ 2S", DpmSolver2S<S>(), Counts::few);
-  f("SDE-DPM-Solver++ 2M", SdeDpmSolver2M<S>(), Counts::few);
-  f("UniPC 2", UniPc<S, 2>(), Counts::few);
-  f("UniPC 3", UniPc<S, 3>(), Counts::all);
-  f("DEIS 3", Deis<S, 3>(), Counts::few);
-  f("iPNDM", Ipndm<S>(), Counts::few);
-  f("PNDM", Pndm<S>(path), Counts::few);
+bool takes_part(std::string_view sampler, std::int64_t n) {
+  const auto& all = samplers_of_many_steps;
+  return n <= few || std::find(all.begin(), all.end(), sampler) != all.end();
 }
 
 const GaussianMixture mixture({{1, {-0.8}, 0.3}, {2, {0.5}, 0.2}});
@@ -114,6 +99,7 @@ std::string problem(Sampler& sampler, const Schedule& schedule, const std::optio
 
 void run_schedule(const std::string& name, const Schedule& schedule, Tally& tally) {
   const bool ends_in_noise = schedule.level(schedule.steps() - 1).is_pure_noise();
+  const SamplerOptions options{.path = schedule_path(schedule)};
   for (std::size_t s = 0; s < spacing_names.size(); ++s) {
     const auto spacing = static_cast<Spacing>(s);
     for (const std::int64_t n : step_counts) {
@@ -122,8 +108,9 @@ void run_schedule(const std::string& name, const Schedule& schedule, Tally& tall
         levels = noise_levels(schedule, n, {.spacing = spacing});
       } catch (const ValueError&) {
       }
-      for_each_sampler(schedule, [&](std::string_view sampler_name, auto sampler, Counts counts) {
-        if (n > static_cast<std::int64_t>(counts)) return;
+      for_each_sampler<S>([&](std::string_view sampler_name, const auto&, const auto& make) {
+        if (!takes_part(sampler_name, n)) return;
+        auto sampler = make(options);
         for (std::size_t p = 0; p < prediction_names.size(); ++p) {
           const auto prediction = static_cast<Prediction>(p);
           const std::string what = problem(sampler, schedule, levels, prediction,
@@ -136,6 +123,30 @@ void run_schedule(const std::string& name, const Schedule& schedule, Tally& tall
     }
   }
 }
+
+enum class Fault { none, not_finite, evaluates_twice, refuses };
+
+/// DDIM with a fault.
+struct Broken {
+  using state_type = S;
+  static constexpr SamplerTraits traits{};
+  Fault fault;
+  Ddim<S> inner;
+
+  [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const { return levels.steps(); }
+  [[nodiscard]] const S& predicted_x0() const { return inner.predicted_x0(); }
+  void start(const NoiseLevels& levels) {
+    if (fault == Fault::refuses) throw ValueError("no");
+    inner.start(levels);
+  }
+  template <class D, class Noise>
+  void step(const D& denoiser, S& x, const NoiseLevels& levels, std::int64_t i, Noise& noise) {
+    S unused;
+    if (fault == Fault::evaluates_twice) denoiser(x, levels[i], unused);
+    inner.step(denoiser, x, levels, i, noise);
+    if (fault == Fault::not_finite) x[1] = std::numeric_limits<float>::quiet_NaN();
+  }
+};
 
 }  // namespace
 
@@ -151,39 +162,27 @@ TEST_CASE("every combination is finite, or refused where it must be", "[diffusio
   CHECK(tally.wrong.empty());
 
   // The same by counting. Eight of the 14 schedules end in pure noise: jsd, and all with zero terminal SNR. There three of the
-  // seven spacings are refused with all five predictions, and the other three that reach the last timestep with two;
-  // with 1000 steps so is leading.
-  std::int64_t runs = 0, full_runs = 0;  // a run: one sampler, one number of steps
-  for_each_sampler(Schedule::linear(), [&](std::string_view, const auto& sampler, Counts counts) {
-    static_assert(std::remove_cvref_t<decltype(sampler)>::traits.any_start);
-    for (const std::int64_t n : step_counts) runs += n <= static_cast<std::int64_t>(counts) ? 1 : 0;
-    full_runs += counts == Counts::all ? 1 : 0;
+  // seven spacings are refused with all five predictions, and the other three that reach the last timestep with two, or with
+  // all where the sampler does not begin there; with 1000 steps so is leading.
+  std::int64_t cells = 0, refused = 0, samplers = 0;
+  for_each_sampler<S>([&](std::string_view name, const auto&, const auto& make) {
+    using Sampler = decltype(make(SamplerOptions{}));
+    constexpr std::int64_t predictions = Sampler::traits.any_start ? 2 : 5;
+    ++samplers;
+    for (const std::int64_t n : step_counts) {
+      if (!takes_part(name, n)) continue;
+      cells += 14 * 7 * 5;
+      refused += 8 * (3 * 5 + 3 * predictions + (n == 1000 ? predictions : 0));
+    }
   });
-  CHECK(tally.cells == runs * 14 * 7 * 5);
-  CHECK(tally.refused == runs * 8 * (3 * 5 + 3 * 2) + full_runs * 8 * 2);
+  CHECK(samplers >= 23);
+  CHECK(tally.cells == cells);
+  CHECK(tally.refused == refused);
+  for (const std::string_view name : samplers_of_many_steps)
+    CHECK_NOTHROW(with_sampler<S>(name, SamplerOptions{}, [](auto&) {}));
 }
 
 TEST_CASE("the grid notices a sampler that is not finite, counts wrongly or refuses", "[diffusion][grid]") {
-  enum class Fault { none, not_finite, evaluates_twice, refuses };
-  struct Broken {
-    using state_type = S;
-    static constexpr SamplerTraits traits{};
-    Fault fault;
-    Ddim<S> inner;
-
-    [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const { return levels.steps(); }
-    [[nodiscard]] const S& predicted_x0() const { return inner.predicted_x0(); }
-    void start(const NoiseLevels& levels) {
-      if (fault == Fault::refuses) throw ValueError("no");
-      inner.start(levels);
-    }
-    void step(const auto& denoiser, S& x, const NoiseLevels& levels, std::int64_t i, auto& noise) {
-      S unused;
-      if (fault == Fault::evaluates_twice) denoiser(x, levels[i], unused);
-      inner.step(denoiser, x, levels, i, noise);
-      if (fault == Fault::not_finite) x[1] /= 0.0F;
-    }
-  };
   const Schedule schedule = Schedule::linear();
   const auto found = [&](Fault fault, bool refusal_expected) {
     Broken sampler{fault, Ddim<S>()};

@@ -137,7 +137,9 @@ TEST_CASE("multistep samplers have the order they declare from their own start",
     }
   }
   // From sigma = 10, where x0 hardly changes, the error of the first step is too small to show beside those of the others.
-  SECTION("DPM-Solver++ 3M") { check_order(errors_from_start(DpmSolver3M<S>(), late_levels), DpmSolver3M<S>::traits.order); }
+  SECTION("DPM-Solver++ 3M") {
+    check_order(errors_from_start(DpmSolver3M<S>(), late_levels), DpmSolver3M<S>::traits.order);
+  }
   SECTION("UniPC-3") { check_order(errors_from_start(UniPc<S, 3>(), late_levels), UniPc<S, 3>::traits.order); }
   SECTION("DEIS-3") { check_order(errors_from_start(Deis<S, 3>(), late_levels), Deis<S, 3>::traits.order); }
   SECTION("DEIS-4") { check_order(errors_from_start(Deis<S, 4>(), late_levels), Deis<S, 4>::traits.order); }

@@ -126,10 +126,10 @@ refused ', mirrored, shifted by up to 2", asked for is "' train --data pictures 
 check "the folders are classes" told --data pictures --channels 1 --steps 2 --out folder_classes
 refused "--framing" folder --framing round --out bad
 refused "channels: expected 1 (grey) or 3" folder --channels 2 --out bad
-refused "to become 128 x 128, got 40 x 36" train --data pictures --size 128 --out bad
+refused "to become 128 x 128, got 36 x 40" train --data pictures --size 128 --out bad
 refused "shift: expected 0 to 31, got 32" train --data pictures --shift 32 --out bad
 refused "pictures: expected the folders train and test" classify --data pictures --out bad
-refused "one without a format" train --data whole/checkpoint.safetensors --out bad
+refused "pictures with captions, version 1', got 'easy_diffusion checkpoint 1'" train --data whole/checkpoint.safetensors --out bad
 printf 'P6 40 36 255\n' > pictures/round/7.ppm
 refused "pictures/round/7.ppm" folder --out bad
 

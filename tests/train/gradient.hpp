@@ -39,7 +39,7 @@ Derivatives directional_derivatives(Model& model, const Loss& loss) {
     shift(-h);
     return value;
   };
-  constexpr double h = 1e-4;
+  constexpr double h = 1e-5;
   result.numeric = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
   return result;
 }
