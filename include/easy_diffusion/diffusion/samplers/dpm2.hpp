@@ -20,9 +20,9 @@
 namespace easy_diffusion::diffusion {
 
 /// The midpoint method of y = x / alpha in s = sigma / alpha, whose middle is that of log s: DPM-Solver-2
-/// \cite lu_2022_dpm_solver in the form of \cite karras_2022_elucidating. Two evaluations a step, and one at a step of order 1: to
-/// a clean state, from pure noise, or to it. With eta > 0 it is ancestral: the step leads to sigma_down, and noise back up. That
-/// keeps marginals exact, so that the weak order is 2 too.
+/// \cite lu_2022_dpm_solver in the form of \cite karras_2022_elucidating. Two evaluations a step, and one at a step of
+/// order 1: to a clean state, from pure noise, or to it. With eta > 0 it is ancestral: the step leads to sigma_down,
+/// and noise back up. Noise keeps marginals exact, so that the weak order is 2 too, for eta up to 1.
 template <sde::State S>
 class Dpm2 {
  public:
@@ -61,8 +61,7 @@ class Dpm2 {
     if (second) {
       // Sigma_down may lie below all levels of the run, the middle then not: a path may have no levels there.
       const NoiseLevel& limit = deviation > 0 ? levels[levels.steps() - (levels.back().is_clean() ? 1 : 0)] : to;
-      const NoiseLevel middle =
-          path_.between(from, limit, std::sqrt(from.noise_to_signal() * to.noise_to_signal()));
+      const NoiseLevel middle = path_.between(from, limit, std::sqrt(from.noise_to_signal() * to.noise_to_signal()));
       detail::move(detail::keep_epsilon(from, middle), x, x0_);
       sde::make_room(other_, x);
       denoiser(x, middle, other_);
