@@ -15,8 +15,8 @@
 namespace easy_diffusion::diffusion {
 
 /// Of y = x / alpha in s = sigma / alpha: epsilon is the polynomial through the values found in this step and up to
-/// p - 1 before, and is integrated exactly, whatever the lengths of the steps \cite hairer_1993_nonstiff (section III.5).
-/// One evaluation a step. The first step is of order 1, the second of 2, and so on to p, after every `start` and
+/// p - 1 before, and is integrated exactly, whatever the lengths of the steps \cite hairer_1993_nonstiff (section
+/// III.5). One evaluation a step. The first step is of order 1, the second of 2, and so on to p, after every `start` and
 /// wherever a step does not follow the one before; the last is of order 1 where it leads to a clean state.
 ///
 /// The first step, Euler's, alone has an error of second order, so that p above 2 does not raise the order that is
