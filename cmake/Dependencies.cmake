@@ -183,6 +183,21 @@ if(EASY_DIFFUSION_EXAMPLES OR EASY_DIFFUSION_BENCHMARKS OR EASY_DIFFUSION_TOOLS)
   endif()
 endif()
 
+# FreeType and pugixml serve one tool, and are not downloaded: without them it is not built.
+set(EASY_DIFFUSION_EMOJI_TOOL OFF)
+if(EASY_DIFFUSION_TOOLS)
+  find_package(Freetype QUIET)
+  find_package(pugixml QUIET)
+  if(TARGET Freetype::Freetype AND TARGET pugixml::pugixml)
+    set(EASY_DIFFUSION_EMOJI_TOOL ON)
+    add_library(easy_diffusion_dependency_emoji INTERFACE)
+    target_link_libraries(easy_diffusion_dependency_emoji INTERFACE Freetype::Freetype pugixml::pugixml)
+  else()
+    message(STATUS "easy_diffusion: make_emoji_dataset is not built: it needs libfreetype-dev and libpugixml-dev "
+                   "(scripts/setup.sh --emoji)")
+  endif()
+endif()
+
 if(EASY_DIFFUSION_TESTS)
   easy_diffusion_dependency(catch2)
   if(catch2_installed_wanted)

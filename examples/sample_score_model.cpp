@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
@@ -14,21 +13,19 @@
 
 #include "easy_diffusion/diffusion/guidance.hpp"
 #include "easy_diffusion/diffusion/samplers/euler_maruyama.hpp"
-#include "easy_diffusion/io/gif.hpp"
-#include "easy_diffusion/io/grid.hpp"
-#include "easy_diffusion/io/image.hpp"
-#include "easy_diffusion/io/npy.hpp"
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/sde/processes/variance_exploding.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
 #include "easy_diffusion/zoo/model.hpp"
+#include "easy_diffusion/zoo/score_model.hpp"
 #include "support/classes.hpp"
 #include "support/heat_map.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/progress.hpp"
+#include "support/samples.hpp"
 
 namespace ed = easy_diffusion;
 namespace ex = easy_diffusion::examples;
@@ -62,18 +59,6 @@ ex::HeatMap class_similarity(const ed::zoo::Model<float>& model, const std::vect
       map.values.push_back(a == b ? std::nan("") : product(a, b) / std::sqrt(product(a, a) * product(b, b)));
   }
   return map;
-}
-
-/// Pictures whose order goes round the classes, in the order of a grid with one class a row.
-ed::Tensor<float> one_row_a_class(const ed::Tensor<float>& pictures, std::int64_t classes) {
-  const std::int64_t count = pictures.extent(0);
-  const std::int64_t columns = (count + classes - 1) / classes;
-  const std::int64_t elements = pictures.size() / count;
-  ed::Tensor<float> result(pictures.shape().with_front(classes * columns), 1.0F);
-  for (std::int64_t i = 0; i < count; ++i)
-    std::copy_n(pictures.data() + i * elements, elements,
-                result.data() + (i % classes * columns + i / classes) * elements);
-  return result;
 }
 
 void program(ex::CommandLine& line) {
@@ -120,8 +105,7 @@ void program(ex::CommandLine& line) {
   std::optional<ed::zoo::Model<float>> built;
   try {
     network = ed::zoo::read_settings(settings);
-    if (!ed::zoo::takes_time(*network)) throw ed::FormatError("it holds no score model");
-    process = ed::sde::VarianceExploding(settings.value("sigma", 25.0));
+    process = ed::zoo::score_process(settings);
     built.emplace(*network);
   } catch (const ed::Error& error) {
     throw ed::FormatError(checkpoint_path + ": " + error.what());
@@ -135,11 +119,9 @@ void program(ex::CommandLine& line) {
   for (const char* option : {"--classes", "--guidance", "--similarity"})
     if (!conditional && line.given(option))
       throw ed::ValueError(std::string(option) + ": the model of " + checkpoint_path + " is told no classes");
-  const std::vector<std::int64_t> classes =
-      conditional ? ex::read_classes("--classes", class_list.empty() ? "all" : class_list, condition.inputs)
-                  : std::vector<std::int64_t>();
-  const auto class_count = static_cast<std::int64_t>(classes.size());
-  if (conditional && !line.given("--samples")) samples = class_count * (line.smoke ? 1 : 8);
+  ex::ClassRound classes{.classes = {}, .first = first};
+  if (conditional) classes.classes = ex::read_classes("--classes", class_list.empty() ? "all" : class_list, condition.inputs);
+  if (conditional && !line.given("--samples")) samples = classes.count() * (line.smoke ? 1 : 8);
 
   const std::string architecture = settings["architecture"];
   std::printf("%s after %lld training steps: %lld pictures, %lld steps, %d threads\n", architecture.c_str(),
@@ -156,31 +138,16 @@ void program(ex::CommandLine& line) {
   ex::Progress progress("sampling");
   const ed::Shape all{samples, size, size, ed::zoo::picture_channels(*network)};
   ed::Tensor<float> pictures = ed::Tensor<float>::uninitialized(all);
-  // The animation shows what fits into an 8 x 8 grid, or eight pictures of each class.
-  const std::int64_t shown = std::min<std::int64_t>(samples, conditional ? 8 * class_count : 64);
-  const auto class_of = [&](std::int64_t sample) {
-    return classes[static_cast<std::size_t>((first + sample) % class_count)];
-  };
-  std::vector<ed::Tensor<float>> film;
-  if (frames > 0)
-    film.assign(static_cast<std::size_t>(std::min(frames, config.steps)), ed::Tensor<float>(all.with_front(shown)));
-  const auto copy_rows = [](const ed::Tensor<float>& from, ed::TensorView<float> to) {
-    std::copy_n(from.data(), to.size(), to.data());
-  };
+  ex::Film film(frames, config.steps, all, classes.count());
 
   double evaluations = 0;
   bool stopped = false;
   for (std::int64_t begin = 0; begin < samples && !stopped; begin += batch) {
     const std::int64_t count = std::min(batch, samples - begin);
-    std::size_t frame = 0;
+    film.begin_batch(begin);
     const auto observer = [&](std::int64_t step, double t, const ed::Tensor<float>& x) {
       const auto part = static_cast<double>(step) / static_cast<double>(config.steps);
-      // Frame k of F is the first state at or after the share k / (F - 1) of the steps.
-      while (frame < film.size() && static_cast<double>(frame) <= part * static_cast<double>(film.size() - 1) + 1e-9) {
-        const std::int64_t rows = std::min(count, shown - begin);
-        if (rows > 0) copy_rows(visible(x, process.marginal_std(t)), film[frame].view().slice(begin, rows));
-        ++frame;
-      }
+      film.record(step, [&] { return visible(x, process.marginal_std(t)); });
       if (step > 0) evaluations += static_cast<double>(count);
       char text[64];
       std::snprintf(text, sizeof text, "picture %lld/%lld  step %lld/%lld", static_cast<long long>(begin + count),
@@ -192,41 +159,16 @@ void program(ex::CommandLine& line) {
       return stopped ? ed::sde::Flow::stop : ed::sde::Flow::go_on;
     };
     ed::nn::Condition<float> told;
-    if (conditional)
-      for (std::int64_t i = begin; i < begin + count; ++i) told.classes.push_back(class_of(i));
+    told.classes = classes.of(begin, count);
     const ed::diffusion::Guided score(model, std::move(told), guidance);
     const auto x =
         ed::diffusion::sample_score_model(score, process, all.with_front(count), first + begin, config, observer);
-    copy_rows(x, pictures.view().slice(begin, count));
+    ex::copy_rows(x, pictures.view().slice(begin, count));
   }
   progress.clear();
   if (stopped) throw ed::Error("interrupted; nothing was written");
-  for (const float v : pictures)
-    if (!std::isfinite(v)) throw ed::ValueError(checkpoint_path + ": the model's samples are not finite numbers");
-
-  ed::io::write_npy(line.out / "samples.npy", pictures);
-  if (conditional) {
-    ed::Tensor<std::int64_t> labels = ed::Tensor<std::int64_t>::uninitialized(ed::Shape{samples});
-    for (std::int64_t i = 0; i < samples; ++i) labels[i] = class_of(i);
-    ed::io::write_npy(line.out / "labels.npy", labels);
-  }
-  const auto grid_of = [&](const ed::Tensor<float>& part, std::int64_t scale) {
-    if (!conditional) {
-      const auto side = static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(part.extent(0)))));
-      return ed::io::make_grid(part, {.columns = side, .padding = 2, .scale = scale});
-    }
-    // A run that begins amid the classes keeps its rows: the first row is that of the first picture.
-    const auto ordered = one_row_a_class(part, class_count);
-    return ed::io::make_grid(ordered, {.columns = ordered.extent(0) / class_count, .padding = 2, .scale = scale});
-  };
-  ed::io::save_png(line.out / "samples.png", grid_of(pictures, samples <= 256 ? 2 : 1));
-  if (!film.empty()) {
-    const ed::Shape s = grid_of(film[0], 2).shape();
-    auto animation = ed::Tensor<float>::uninitialized({static_cast<std::int64_t>(film.size()), s[0], s[1], s[2]});
-    for (std::size_t k = 0; k < film.size(); ++k)
-      copy_rows(grid_of(film[k], 2), animation.view().slice(static_cast<std::int64_t>(k), 1));
-    ed::io::save_gif(line.out / "samples.gif", animation, {.delay = 6, .hold = 200});
-  }
+  ex::save_samples(line.out, checkpoint_path, pictures, classes);
+  film.save(line.out / "samples.gif");
   std::printf("%lld pictures in %.1f s: %s\n", static_cast<long long>(samples), progress.seconds(),
               (line.out / "samples.png").c_str());
 }

@@ -13,11 +13,13 @@
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/fashion_mnist.hpp"
+#include "easy_diffusion/data/load.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/sde/sde.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/zoo/model.hpp"
+#include "easy_diffusion/zoo/score_model.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/progress.hpp"
@@ -48,13 +50,14 @@ class NetworkScore {
 };
 
 void program(ex::CommandLine& line) {
-  std::string checkpoint_path, data;
+  std::string checkpoint_path;
+  std::string data = ed::data::fashion_mnist_folder().string();
   std::int64_t pictures = 16, first = 0, probes = 1;
   ed::sde::LikelihoodOptions options{.tolerances = {1e-3, 1e-3}};
   bool gaussian = false, raw_weights = false;
   line.describe("Bits per dimension of held-out pictures under a trained score model.");
   line.add("--checkpoint", checkpoint_path, "file that train_score_model has left")->required();
-  line.add("--data", data, "folder of IDX files; without it Fashion-MNIST where Debian's package puts it");
+  line.add("--data", data, "folder of IDX files (t10k-images-idx3-ubyte.gz), or with a folder test of pictures");
   line.add<std::int64_t>("--pictures", pictures, "number of pictures of the test set", 1, 1'000'000);
   line.add<std::int64_t>("--first", first, "number of the first picture", 0, 1'000'000'000);
   line.add<std::int64_t>("--probes", probes, "probes of the divergence for each picture", 1, 10'000);
@@ -77,8 +80,7 @@ void program(ex::CommandLine& line) {
   std::optional<ed::sde::VarianceExploding> process;
   try {
     network = ed::zoo::read_settings(checkpoint.model_settings());
-    if (!ed::zoo::takes_time(*network)) throw ed::FormatError("it holds no score model");
-    process.emplace(checkpoint.model_settings().value("sigma", 25.0));
+    process = ed::zoo::score_process(checkpoint.model_settings());
     built.emplace(*network);
   } catch (const ed::Error& error) {
     throw ed::FormatError(checkpoint_path + ": " + error.what());
@@ -89,8 +91,7 @@ void program(ex::CommandLine& line) {
   ed::nn::for_each_parameter(model, [](const auto&, auto& parameter, const ed::nn::Entry&) { parameter.freeze(); });
   ed::nn::hold_weights(model);
 
-  const auto set = data.empty() ? ed::data::load_fashion_mnist(ed::data::Split::test)
-                                : ed::data::load_idx_folder(data, ed::data::Split::test);
+  const auto set = ed::data::load_dataset(data, {.split = ed::data::Split::test, .size = {}, .channels = {}});
   if (set.channels() != ed::zoo::picture_channels(*network))
     throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string(ed::zoo::picture_channels(*network)) +
                          " channels, as the model was trained on, got " + std::to_string(set.channels()));

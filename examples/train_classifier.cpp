@@ -105,9 +105,10 @@ void program(ex::CommandLine& line) {
   ex::TrainingOptions options;
   options.gamma = 0.7;
   options.default_epochs = 3;
+  options.pictures.mirror = true;
   std::string judged, judge_labels;
   line.describe(
-      "Trains a classifier on the ten garments (or other labelled IDX pictures) and measures it on the test set.\n"
+      "Trains a classifier on the ten garments (or other labelled pictures) and measures it on the test set.\n"
       "With --judge FILE it counts the classes among generated pictures (samples.npy).");
   line.add("--judge", judged, "samples.npy to look at, with the checkpoint in --out where there is one");
   line.add("--judge-labels", judge_labels, "labels.npy beside it: also say how often the class is the one asked for");
@@ -115,7 +116,7 @@ void program(ex::CommandLine& line) {
   line.parse();
   if (!judge_labels.empty() && judged.empty()) throw ed::ValueError("--judge-labels: needs --judge");
   if (line.smoke) {
-    if (!line.given("--limit")) options.limit = 128;
+    if (!line.given("--limit")) options.pictures.limit = 128;
     if (!line.given("--batch")) options.batch = 32;
     if (!line.given("--steps")) options.steps = 10;
   }
@@ -123,22 +124,22 @@ void program(ex::CommandLine& line) {
   const std::filesystem::path checkpoint_path = line.out / "checkpoint.safetensors";
   const bool only_judge = !judged.empty() && !options.overwrite && !options.resume && std::filesystem::exists(checkpoint_path);
   if (!only_judge) options.check_folder(checkpoint_path);
-  const auto train_set = options.load(ed::data::Split::train);
-  const auto test_set = options.load(ed::data::Split::test);
+  const auto train_set = options.pictures.load(ed::data::Split::train);
+  const auto test_set = options.pictures.load(ed::data::Split::test);
   if (train_set.labels.empty() || test_set.labels.empty())
-    throw ed::FormatError(options.data + ": expected pictures with labels for training and for testing");
+    throw ed::FormatError(options.pictures.path + ": expected pictures with labels for training and for testing");
   ed::nn::Classifier<float> model({.height = train_set.height(),
                                    .width = train_set.width(),
                                    .picture_channels = train_set.channels(),
                                    .classes = *std::max_element(train_set.labels.begin(), train_set.labels.end()) + 1});
   ed::nn::initialize(model, line.seed);
-  ed::data::Batcher batcher(train_set, {.batch_size = options.batch, .seed = line.seed, .mirror = true});
-  ed::train::Trainer trainer(model, ed::train::Classification(), batcher, ed::nn::Adam<float>(),
+  ed::data::Batcher batcher(train_set, options.pictures.batches(options.batch, line.seed));
+  ed::train::Trainer trainer(model, ed::train::Classification(), batcher, options.optimizer({}, train_set),
                              {.seed = line.seed,
-                              .learning_rate = ed::nn::LearningRate::exponential(options.learning_rate, options.gamma,
-                                                                                 batcher.batches_per_epoch()),
+                              .learning_rate = options.rate(train_set),
                               .clip_norm = options.clip,
-                              .ema_decay = options.ema});
+                              .ema_decay = options.ema,
+                              .accumulate = options.accumulate});
   const nlohmann::json settings = options.settings(line.seed, train_set);
   const nlohmann::json model_settings{{"architecture", "Classifier"}, {"classes", model.config().classes}};
   if (options.resume || only_judge) {

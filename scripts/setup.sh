@@ -10,7 +10,10 @@ Usage: scripts/setup.sh [options]
 Installs with apt-get the packages that this project needs and this machine lacks. As another user than root
 it goes through sudo. Where nothing is missing, nothing is run.
 
-  --all         also what scripts/test.sh --all needs: clang and its OpenMP, and a cross compiler with its emulator
+  --all         also what scripts/test.sh --all needs: clang and its OpenMP, a cross compiler with its emulator,
+                and all of --emoji
+  --emoji       also what tools/make_emoji_dataset needs: its libraries, a font of emoji, and Unicode's names of them
+                (280 MB in all)
   --list        only print the names of the packages
   --no-install  do nothing
   --help        this text
@@ -20,10 +23,11 @@ Ubuntu 22.04) is downloaded by CMake instead.
 END
 }
 
-all=no list=no install=yes
+all=no emoji=no list=no install=yes
 while [ $# -gt 0 ]; do
   case "$1" in
-    --all) all=yes ;;
+    --all) all=yes emoji=yes ;;
+    --emoji) emoji=yes ;;
     --list) list=yes ;;
     --no-install) install=no ;;
     --help | -h) usage; exit 0 ;;
@@ -41,6 +45,9 @@ libraries=(libeigen3-dev libxsimd-dev libstb-dev nlohmann-json3-dev zlib1g-dev l
 if [ "$all" = yes ]; then
   tools+=(clang libomp-dev)
   helpful+=(g++-aarch64-linux-gnu qemu-user)  # the kernels' tests for NEON
+fi
+if [ "$emoji" = yes ]; then
+  helpful+=(libfreetype-dev libpugixml-dev fonts-noto-color-emoji unicode-cldr-core unicode-data)
 fi
 
 wanted=("${tools[@]}" "${helpful[@]}" "${libraries[@]}")

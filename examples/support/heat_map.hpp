@@ -39,7 +39,8 @@ inline void draw_png(const HeatMap& map, const std::filesystem::path& png) {
     throw ShapeError("plot '" + png.string() + "': expected " + std::to_string(n * n) + " values, got " +
                      std::to_string(map.values.size()));
   const std::filesystem::path temporary = detail::temporary_beside(png);
-  std::string script = detail::frame({.title = map.title, .x_label = "", .y_label = "", .width = 980, .height = 860}, temporary);
+  const Axes axes{.title = map.title, .x_label = "", .y_label = "", .width = 980, .height = 860};
+  std::string script = detail::terminal(axes.width, axes.height, temporary) + detail::frame(axes);
   script += "unset grid\nset border 0\nset size ratio 1\nset lmargin 14\nset rmargin 14\nset bmargin 7\n";
   script += "set palette defined (-1 '#b2182b', -0.5 '#f4a582', 0 '#f7f7f7', 0.5 '#92c5de', 1 '#2166ac')\n";
   script += "set cblabel " + detail::quoted(map.value_label) + " font 'Sans,14' textcolor rgb '#334155' offset 1,0\n";

@@ -37,6 +37,7 @@ struct Axes {
   bool log_x = false, log_y = false;
   std::string legend = "center bmargin horizontal";  ///< where it stands, in gnuplot's words
   int width = 1100, height = 680;                    ///< pixels
+  std::array<double, 2> y_range{};                   ///< both 0: as the values ask
 };
 
 /// Curves over one pair of axes.
@@ -98,12 +99,14 @@ inline const std::string& palette(std::size_t i) {
   return colours[i % colours.size()];
 }
 
-inline std::string frame(const Axes& axes, const std::filesystem::path& png) {
+inline std::string terminal(int width, int height, const std::filesystem::path& png) {
+  return "set terminal pngcairo noenhanced size " + std::to_string(width) + "," + std::to_string(height) +
+         " font 'Sans,13' linewidth 1 background '#ffffff'\nset output " + quoted(png.string()) +
+         "\nset encoding utf8\n";
+}
+
+inline std::string frame(const Axes& axes) {
   std::string s;
-  s += "set terminal pngcairo noenhanced size " + std::to_string(axes.width) + "," + std::to_string(axes.height) +
-       " font 'Sans,13' linewidth 1 background '#ffffff'\n";
-  s += "set output " + quoted(png.string()) + "\n";
-  s += "set encoding utf8\n";
   s += "set title " + quoted(axes.title) + " font 'Sans,17' textcolor rgb '#0f172a' offset 0,0.4\n";
   s += "set xlabel " + quoted(axes.x_label) + " font 'Sans,15' textcolor rgb '#334155' offset 0,-0.3\n";
   s += "set ylabel " + quoted(axes.y_label) + " font 'Sans,15' textcolor rgb '#334155' offset -0.6,0\n";
@@ -115,6 +118,8 @@ inline std::string frame(const Axes& axes, const std::filesystem::path& png) {
   if (!axes.legend.starts_with("outside")) s += "set rmargin 4\n";
   if (axes.log_x) s += "set logscale x\n";
   if (axes.log_y) s += "set logscale y\n";
+  if (axes.y_range[0] < axes.y_range[1])
+    s += "set yrange [" + number(axes.y_range[0]) + ":" + number(axes.y_range[1]) + "]\n";
   return s;
 }
 
@@ -194,15 +199,32 @@ inline void write_csv(const DensityPlot& plot, const std::filesystem::path& csv)
   io::write_file(csv, text);
 }
 
-/// \throw IoError where gnuplot is missing (naming the package) or fails
-inline void draw_png(const LinePlot& plot, const std::filesystem::path& png) {
+/// Panels side by side, each of the width and height that its axes say; all as high as the first.
+/// \throw IoError where gnuplot is missing (naming the package) or fails, ValueError where a panel has no point
+inline void draw_png(const std::vector<LinePlot>& panels, const std::filesystem::path& png) {
   const std::filesystem::path temporary = detail::temporary_beside(png);
-  std::string script = detail::frame(plot.axes, temporary);
-  std::string plots;
-  detail::append_curves(script, plots, plot.curves);
-  if (plots.empty()) throw ValueError("plot '" + png.string() + "': there is no point to draw");
-  detail::draw(script + "plot " + plots + "\nunset output\n", temporary, png);
+  int width = 0;
+  for (const LinePlot& panel : panels) width += panel.axes.width;
+  std::string script = detail::terminal(width, panels.empty() ? 0 : panels[0].axes.height, temporary);
+  if (panels.size() > 1) script += "set multiplot\n";
+  int left = 0;
+  for (const LinePlot& panel : panels) {
+    std::string plots;
+    script += detail::frame(panel.axes);
+    if (panels.size() > 1)
+      script += "set origin " + detail::number(static_cast<double>(left) / width) + ",0\nset size " +
+                detail::number(static_cast<double>(panel.axes.width) / width) + ",1\n";
+    detail::append_curves(script, plots, panel.curves);
+    if (plots.empty()) throw ValueError("plot '" + png.string() + "': there is no point to draw");
+    script += "plot " + plots + "\n";
+    left += panel.axes.width;
+  }
+  if (panels.size() > 1) script += "unset multiplot\n";
+  detail::draw(script + "unset output\n", temporary, png);
 }
+
+/// \throw IoError where gnuplot is missing (naming the package) or fails, ValueError where there is no point
+inline void draw_png(const LinePlot& plot, const std::filesystem::path& png) { draw_png(std::vector{plot}, png); }
 
 /// \throw IoError where gnuplot is missing (naming the package) or fails
 inline void draw_png(const DensityPlot& plot, const std::filesystem::path& png) {
@@ -210,7 +232,7 @@ inline void draw_png(const DensityPlot& plot, const std::filesystem::path& png) 
     throw ShapeError("plot '" + png.string() + "': expected at least 2 x 2 values, got " +
                      std::to_string(plot.columns) + " x " + std::to_string(plot.rows));
   const std::filesystem::path temporary = detail::temporary_beside(png);
-  std::string script = detail::frame(plot.axes, temporary);
+  std::string script = detail::terminal(plot.axes.width, plot.axes.height, temporary) + detail::frame(plot.axes);
   const double dx = (plot.x_last - plot.x_first) / static_cast<double>(plot.columns - 1);
   const double dy = (plot.y_last - plot.y_first) / static_cast<double>(plot.rows - 1);
   // White to deep blue, lightness falling evenly.

@@ -116,9 +116,16 @@ expect "some are missing: install" called "apt-get .*install -y --no-install-rec
 expect "some are missing: only those" not_called "install.* cmake "
 expect "some are missing: no sudo for root" not_called sudo
 expect "clang only with --all" not_called clang
+expect "the emoji only where asked for" not_called fonts-noto-color-emoji
+
+with "$setup" --emoji
+expect "--emoji brings libraries, font and names" called \
+  "install.* libfreetype-dev libpugixml-dev fonts-noto-color-emoji unicode-cldr-core unicode-data"
+expect "--emoji brings no clang" not_called clang
 
 with "$setup" --all
 expect "--all brings clang and its OpenMP" called "install.* clang libomp-dev"
+expect "--all brings the emoji" called "install.* fonts-noto-color-emoji"
 expect "--all brings the cross compiler and its emulator" called "install.*g++-aarch64-linux-gnu qemu-user"
 
 with USER_NUMBER=1000 "$setup"

@@ -143,12 +143,71 @@ TEST_CASE("mirror: swaps left and right and keeps channels", "[data]") {
   CHECK(x == std::vector<int>{4, 3, 6, 5, 12, 11, 2, 1, 8, 7, 10, 9});
 }
 
+TEST_CASE("move_picture: pixel by pixel, in every direction", "[data]") {
+  constexpr std::int64_t height = 3, width = 4, channels = 2;
+  std::vector<int> before(height * width * channels);
+  for (std::size_t i = 0; i < before.size(); ++i) before[i] = static_cast<int>(i);
+  for (std::int64_t down = -2; down <= 2; ++down)
+    for (std::int64_t right = -3; right <= 3; ++right) {
+      std::vector<int> moved = before;
+      data::move_picture(moved.data(), height, width, channels, {down, right});
+      for (std::int64_t y = 0; y < height; ++y)
+        for (std::int64_t x = 0; x < width; ++x)
+          for (std::int64_t c = 0; c < channels; ++c) {
+            const std::int64_t from_y = std::min(std::max(y - down, std::int64_t{0}), height - 1);
+            const std::int64_t from_x = std::min(std::max(x - right, std::int64_t{0}), width - 1);
+            CHECK(moved[static_cast<std::size_t>((y * width + x) * channels + c)] ==
+                  before[static_cast<std::size_t>((from_y * width + from_x) * channels + c)]);
+          }
+    }
+}
+
+TEST_CASE("batcher: shifted pictures are addressed by picture and epoch", "[data]") {
+  ImageDataset set;
+  set.name = "dots";  // a white pixel in the middle
+  set.images = Tensor<std::uint8_t>({300, 5, 5, 1});
+  for (std::int64_t n = 0; n < 300; ++n) set.images(n, 2, 2, 0) = 255;
+  Batcher in_order(set, {.batch_size = 300, .seed = 4, .shuffle = false, .mirror = true, .shift = 1});
+  Batcher shuffled(set, {.batch_size = 17, .seed = 4, .mirror = true, .shift = 1});
+  Tensor<float> x;
+  Tensor<float> y;
+  std::vector<std::int64_t> counts(9);
+  std::vector<std::int64_t> before(300, -1);
+  std::int64_t unchanged = 0;
+  for (std::int64_t epoch = 0; epoch < 2; ++epoch) {
+    in_order.fill(data::BatchPosition{epoch, 0}, x);
+    for (std::int64_t n = 0; n < 300; ++n) {
+      const data::Shift shift = data::shift_of(4, static_cast<std::uint32_t>(epoch), n, 1);
+      CHECK(x(n, 2 + shift.down, 2 + shift.right, 0) == 1.0F);
+      const std::int64_t place = 3 * (shift.down + 1) + shift.right + 1;
+      ++counts[static_cast<std::size_t>(place)];
+      unchanged += place == before[static_cast<std::size_t>(n)] ? 1 : 0;
+      before[static_cast<std::size_t>(n)] = place;
+    }
+    for (std::int64_t batch = 0; batch < shuffled.batches_per_epoch(); ++batch) {
+      shuffled.fill(data::BatchPosition{epoch, batch}, y);
+      const auto chosen = shuffled.indices({epoch, batch});
+      for (std::size_t i = 0; i < chosen.size(); ++i)
+        for (std::int64_t p = 0; p < 25; ++p)
+          CHECK(y[static_cast<std::int64_t>(i) * 25 + p] == x[std::int64_t{chosen[i]} * 25 + p]);
+    }
+  }
+  for (const std::int64_t count : counts) {  // 66.7 expected, 7.7 their standard deviation
+    CHECK(count > 30);
+    CHECK(count < 105);
+  }
+  CHECK(unchanged < 70);  // 33.3 expected
+}
+
 TEST_CASE("batcher: refusals", "[data]") {
   const ImageDataset set = counting_set(10);
   CHECK_THAT(refusal<ValueError>([&] { Batcher(set, {.batch_size = 0}); }),
              ContainsSubstring("batch size: expected at least 1, got 0"));
   CHECK_THAT(refusal<ValueError>([&] { Batcher(set, {.batch_size = 11, .drop_last = true}); }),
              ContainsSubstring("expected at most the 10 pictures there are, got 11"));
+  CHECK_THAT(refusal<ValueError>([&] { Batcher(set, {.shift = 1}); }),
+             ContainsSubstring("shift: expected 0 to 0, got 1"));
+  CHECK_THAT(refusal<ValueError>([&] { Batcher(set, {.shift = -1}); }), ContainsSubstring("got -1"));
   Batcher batcher(set, {.batch_size = 4});
   CHECK_THAT(refusal<ValueError>([&] {
                static_cast<void>(batcher.indices({0, 3}));

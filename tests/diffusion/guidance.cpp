@@ -5,9 +5,11 @@
 #include <functional>
 #include <limits>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "easy_diffusion/diffusion/clipping.hpp"
 #include "easy_diffusion/diffusion/denoiser.hpp"
 #include "easy_diffusion/diffusion/gaussian_mixture.hpp"
 #include "easy_diffusion/diffusion/parameterization.hpp"
@@ -169,4 +171,38 @@ TEST_CASE("a classifier's gradient turns the prior's denoiser into the posterior
     for (std::int64_t i = 0; i < x.size(); ++i) CHECK_THAT(twice[i], WithinAbs(2 * got[i] - none[i], 1e-12));
   }
   CHECK_THROWS_AS(diffusion::classifier_guided(prior, gradient, 1)(x, {1, 0, 1}, got), ValueError);
+}
+
+TEST_CASE("wrappers pass a learned variance through", "[diffusion][guidance]") {
+  // x0 = m + x and v = 10 m.
+  struct Learned {
+    double m;
+    void operator()(const double& x, const diffusion::NoiseLevel&, double& x0) const { x0 = m + x; }
+    void operator()(const double& x, const diffusion::NoiseLevel&, double& x0, double& v) const {
+      x0 = m + x;
+      v = 10 * m;
+    }
+  };
+  const auto both = [](const auto& denoiser) {
+    static_assert(diffusion::VarianceDenoiser<std::remove_cvref_t<decltype(denoiser)>, double>);
+    double x0 = 0, v = 0, alone = 0;
+    denoiser(0.5, some_levels[0], x0, v);
+    denoiser(0.5, some_levels[0], alone);
+    CHECK(x0 == alone);
+    return std::pair{x0, v};
+  };
+  const Learned told{2}, untold{1};
+  CHECK(both(diffusion::guided(told, std::cref(untold), 3)) == std::pair{4.5, 20.0});
+  CHECK(both(diffusion::guided(told, untold, 1)) == std::pair{2.5, 20.0});
+  CHECK(both(diffusion::guided(told, untold, 0)) == std::pair{1.5, 10.0});
+  CHECK(both(diffusion::clipped(told)) == std::pair{1.0, 20.0});
+  CHECK(both(diffusion::thresholded(told)) == std::pair{1.0, 20.0});
+  const auto gradient = [](const double&, const diffusion::NoiseLevel&, double& out) { out = 4; };
+  const auto [x0, v] = both(diffusion::classifier_guided(told, gradient, 2));
+  CHECK_THAT(x0, WithinAbs(2.5 + 2 * 4 * 0.36 / 0.8, 1e-14));
+  CHECK(v == 20.0);
+  const diffusion::GaussianMixture plain({{1, {1}, 0.5}});
+  const auto clipped = diffusion::clipped(plain);
+  static_assert(!diffusion::VarianceDenoiser<std::remove_cvref_t<decltype(clipped)>, double>);
+  (void)clipped;
 }

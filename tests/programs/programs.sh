@@ -161,6 +161,28 @@ refused "is told no class" train --condition-dropout 0.2 --out bad
 refused "sequence of embeddings" train --model UNet_Tranformer_Arch_Embeding --out bad
 refused "does not fit the model" train --from told/checkpoint.safetensors --out bad
 
+# --- pictures of a folder, mirrored and moved; the classes are its folders ---------------------------------------------
+mkdir -p pictures/round pictures/square
+for i in 1 2 3 4 5 6; do # 40 x 36 in colour
+  { printf 'P6 40 36 255\n'; yes "round $i" | head -c 4320; } > pictures/round/$i.ppm
+  { printf 'P6 40 36 255\n'; yes "square $i" | head -c 4320; } > pictures/square/$i.ppm
+done
+folder() { train --data pictures --size 32 --mirror --shift 2 "$@"; }
+check "a folder, 4 steps" folder --threads 1 --steps 4 --out folder
+check "a folder, 2 steps" folder --threads 2 --steps 2 --out folder_cut
+check "a folder, 2 more" folder --threads 1 --steps 4 --out folder_cut --resume
+check "a folder: resumed equals whole" cmp folder/checkpoint.safetensors folder_cut/checkpoint.safetensors
+refused ', mirrored, shifted by up to 2", asked for is "' train --data pictures --size 32 --mirror --steps 5 --out folder --resume
+check "the folders are classes" told --data pictures --channels 1 --steps 2 --out folder_classes
+refused "--framing" folder --framing round --out bad
+refused "channels: expected 1 (grey) or 3" folder --channels 2 --out bad
+refused "to become 128 x 128, got 36 x 40" train --data pictures --size 128 --out bad
+refused "shift: expected 0 to 31, got 32" train --data pictures --shift 32 --out bad
+refused "pictures: expected the folders train and test" classify --data pictures --out bad
+refused "pictures with captions, version 1', got 'easy_diffusion checkpoint 1'" train --data whole/checkpoint.safetensors --out bad
+printf 'P6 40 36 255\n' > pictures/round/7.ppm
+refused "pictures/round/7.ppm" folder --out bad
+
 # --- wrong input -----------------------------------------------------------------------------------------------------
 before=$(cksum < whole/checkpoint.safetensors)
 refused "--steps" train --steps -1 --out whole

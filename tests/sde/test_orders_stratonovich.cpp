@@ -26,12 +26,15 @@ using Scalar = HyperbolicSine<Calculus::stratonovich, NoiseType::scalar>;
 /// dx = dV, dy = x dW: the area that no increment of V and W knows. Ito and Stratonovich agree here.
 template <Calculus which>
 struct Area {
-  using State = std::array<double, 2>;
   using brownian_type = std::array<double, 2>;
   static constexpr NoiseType noise_type = NoiseType::general;
   static constexpr Calculus calculus = which;
   static constexpr bool zero_drift = true;
-  void diffusion(const State& x, double, const brownian_type& dw, State& out) const { out = {dw[0], x[0] * dw[1]}; }
+  template <sde::State S>
+  void diffusion(const S& x, double, const brownian_type& dw, S& out) const {
+    out[0] = dw[0];
+    out[1] = x[0] * dw[1];
+  }
 };
 
 /// General noise with one Brownian motion is scalar noise.
@@ -45,14 +48,23 @@ struct ScalarAsGeneral : Scalar {
   }
 };
 
+/// In one dimension all noise commutes: the states are an array and a tensor.
+template <template <class> class Stepper>
+void check_strong_general() {
+  constexpr sde::StepperTraits traits = Stepper<double>::traits;
+  using Noncommuting = Area<traits.calculus>;
+  const double declared = traits.strong_order_general;
+  check_order(strong_errors<Stepper<std::array<double, 2>>, Noncommuting>({}, 2, 6, 1500), declared);
+  check_order(strong_errors<Stepper<Tensor<double>>, Noncommuting>(Tensor<double>({2}), 2, 6, 1500), declared);
+}
+
 template <template <class> class Stepper>
 void check_declared() {
   constexpr sde::StepperTraits traits = Stepper<double>::traits;
   check_strong<Stepper, AdditiveNonlinear>(traits.strong_order_additive, 4, 8);
   check_strong<Stepper, Diagonal>(traits.strong_order);
-  check_order(strong_errors<Stepper<std::array<double, 2>>, Scalar>({}, 4, 9, 2400), traits.strong_order);
-  using Noncommuting = Area<traits.calculus>;
-  check_order(strong_errors<Stepper<std::array<double, 2>>, Noncommuting>({}, 2, 6, 1500), traits.strong_order_general);
+  check_strong_scalar<Stepper, Scalar>(traits.strong_order, 2400);
+  check_strong_general<Stepper>();
 }
 
 template <class Stepper, class System>
@@ -70,8 +82,7 @@ TEST_CASE("the midpoint method has its strong orders", "[sde][order]") { check_d
 TEST_CASE("the reversible Heun method has its strong orders", "[sde][order]") { check_declared<sde::ReversibleHeun>(); }
 
 TEST_CASE("Euler-Maruyama has its order on noise that does not commute", "[sde][order]") {
-  using Stepper = sde::EulerMaruyama<std::array<double, 2>>;
-  check_order(strong_errors<Stepper, Area<Calculus::ito>>({}, 2, 6, 1500), Stepper::traits.strong_order_general);
+  check_strong_general<sde::EulerMaruyama>();
 }
 
 TEST_CASE("general noise with one Brownian motion is scalar noise", "[sde]") {

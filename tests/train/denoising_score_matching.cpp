@@ -2,12 +2,12 @@
 
 #include <cmath>
 #include <cstdint>
-#include <vector>
 
 #include "easy_diffusion/nn/models/unet.hpp"
 #include "support/catch.hpp"
 #include "support/gaussian_score.hpp"
 #include "support/tensors.hpp"
+#include "train/gradient.hpp"
 #include "train/support.hpp"
 
 using namespace easy_diffusion;
@@ -45,31 +45,9 @@ TEST_CASE("the objective's gradient is the derivative of its loss") {
   const double loss = objective.accumulate(model, pictures, 11, 4, ctx);
   CHECK(loss == objective.evaluate(model, pictures, 11, 4));
 
-  // Along one random direction over all parameters.
-  std::uint32_t index = 0;
-  double analytic = 0;
-  std::vector<Tensor<double>> direction;
-  nn::for_each_trained(model, [&](const std::string&, auto& parameter, const nn::Entry&) {
-    direction.push_back(test::random_tensor<double>(parameter.value.shape(), ++index));
-    for (std::int64_t i = 0; i < parameter.value.size(); ++i) analytic += direction.back()[i] * parameter.grad[i];
-  });
-  const auto at = [&](double h) {
-    std::size_t k = 0;
-    nn::for_each_trained(model, [&](const std::string&, auto& parameter, const nn::Entry&) {
-      for (std::int64_t i = 0; i < parameter.value.size(); ++i) parameter.value[i] += h * direction[k][i];
-      ++k;
-    });
-    const double value = objective.evaluate(model, pictures, 11, 4);
-    k = 0;
-    nn::for_each_trained(model, [&](const std::string&, auto& parameter, const nn::Entry&) {
-      for (std::int64_t i = 0; i < parameter.value.size(); ++i) parameter.value[i] -= h * direction[k][i];
-      ++k;
-    });
-    return value;
-  };
-  constexpr double h = 1e-4;
-  const double numeric = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
-  CHECK(analytic == Approx(numeric).epsilon(1e-7));
+  const auto derivatives =
+      test::directional_derivatives(model, [&] { return objective.evaluate(model, pictures, 11, 4); });
+  CHECK(derivatives.analytic == Approx(derivatives.numeric).epsilon(1e-7));
 }
 
 TEST_CASE("score matching refuses what does not fit") {

@@ -154,7 +154,12 @@ TEST_CASE("checkpoints that do not fit are refused, with the file and what is wr
     CHECK_THROWS_WITH(bad.load_weights(run.model, false), ContainsSubstring("conv2.weight"));
   }
   SECTION("other settings") {
-    CHECK_NOTHROW(train::expect_same_settings("f", {{"seed", 1}, {"batch", 5}}, {{"batch", 5}}));
+    CHECK_NOTHROW(train::expect_same_settings("f", {{"seed", 1}, {"batch", 5}}, {{"batch", 5}, {"seed", 1}}));
+    CHECK_THROWS_WITH(train::expect_same_settings("f", {{"mirror", true}, {"batch", 5}}, {{"batch", 5}}),
+                      ContainsSubstring("setting mirror is true, which is not asked for"));
+    CHECK_THROWS_WITH(train::expect_same_settings("f", {{"diffusion", {{"schedule", "linear"}, {"width", 28}}}},
+                                                  {{"diffusion", {{"schedule", "cosine"}, {"width", 28}}}}),
+                      ContainsSubstring("setting diffusion.schedule is \"linear\", asked for is \"cosine\""));
     CHECK_THROWS_WITH(train::expect_same_settings("f", {{"batch", 5}}, {{"batch", 6}}),
                       ContainsSubstring("f: cannot be resumed: its setting batch is 5, asked for is 6"));
     CHECK_THROWS_WITH(train::expect_same_settings("f", nlohmann::json::object(), {{"batch", 6}}),

@@ -132,8 +132,8 @@ TEST_CASE("settings are read strictly", "[zoo][errors]") {
   CHECK_THAT(message({{"architecture", 3}}), ContainsSubstring("architecture: expected one of UNet, UNet_res") && ContainsSubstring("got 3"));
   CHECK_THAT(message({{"architecture", "unet"}}), ContainsSubstring("got \"unet\""));
   CHECK(message({{"architecture", "UNet"}, {"depth", 3}, {"Sigma", 2}}) ==
-        "UNet: unknown keys \"Sigma\", \"depth\"; known are \"architecture\", \"channels\", \"embed_dim\", "
-        "\"picture_channels\", \"sigma\"");
+        "UNet: unknown keys \"Sigma\", \"depth\"; known are \"architecture\", \"diffusion\", \"channels\", "
+        "\"embed_dim\", \"picture_channels\", \"out_channels\", \"sigma\"");
   CHECK(message({{"architecture", "UNet"}, {"channels", {32, "64"}}}) ==
         "UNet: \"channels\": expected a whole number from 1 to 16777216, got \"64\"");
   CHECK_THAT(message({{"architecture", "UNet"}, {"channels", {32, -1}}}), ContainsSubstring("got -1"));

@@ -32,6 +32,7 @@ struct BatcherOptions {
   bool shuffle = true;
   bool drop_last = false;  ///< leave out the short batch at the end of an epoch
   bool mirror = false;     ///< mirror half of the pictures, others in each epoch
+  std::int64_t shift = 0;  ///< move each picture by up to that many pixels each way, anew in each epoch
   PixelRange range = PixelRange::zero_to_one;
 };
 
@@ -47,7 +48,8 @@ struct BatchPosition {
 class Batcher {
  public:
   /// \throw FormatError for an empty or malformed data set
-  /// \throw ValueError unless batch_size >= 1, and at most the size of the set where short batches are dropped
+  /// \throw ValueError unless batch_size >= 1, and at most the size of the set where short batches are dropped, and
+  ///        0 <= shift < height and width
   explicit Batcher(const ImageDataset& dataset, const BatcherOptions& options = {})
       : dataset_(&dataset), options_(options) {
     dataset.validate();
@@ -55,6 +57,10 @@ class Batcher {
       throw ValueError("batcher: expected fewer than 2^32 pictures, got " + std::to_string(dataset.size()));
     if (options.batch_size < 1)
       throw ValueError("batcher: batch size: expected at least 1, got " + std::to_string(options.batch_size));
+    if (options.shift < 0 || options.shift >= std::min(dataset.height(), dataset.width()))
+      throw ValueError("batcher: shift: expected 0 to " +
+                       std::to_string(std::min(dataset.height(), dataset.width()) - 1) + ", got " +
+                       std::to_string(options.shift));
     if (batches_per_epoch() == 0)
       throw ValueError("batcher: batch size: expected at most the " + std::to_string(dataset.size()) +
                        " pictures there are, got " + std::to_string(options.batch_size));
@@ -127,8 +133,10 @@ class Batcher {
           const int byte = from[j];
           to[j] = symmetric ? static_cast<T>(2 * byte - 255) / T{255} : static_cast<T>(byte) / T{255};
         }
-        if (options_.mirror && is_mirrored(options_.seed, static_cast<std::uint32_t>(position.epoch), index))
-          mirror(to, shape[1], shape[2], shape[3]);
+        const auto epoch = static_cast<std::uint32_t>(position.epoch);
+        if (options_.mirror && is_mirrored(options_.seed, epoch, index)) mirror(to, shape[1], shape[2], shape[3]);
+        if (options_.shift > 0)
+          move_picture(to, shape[1], shape[2], shape[3], shift_of(options_.seed, epoch, index, options_.shift));
       }
     });
     if (labels == nullptr) return;

@@ -15,6 +15,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/diffusion/denoiser.hpp"
 #include "easy_diffusion/diffusion/detail/per_sample.hpp"
 #include "easy_diffusion/diffusion/detail/workspace.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
@@ -37,6 +38,19 @@ class Clipped {
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     denoiser_(x, level, x0);
+    clip(x0);
+  }
+
+  template <sde::State S>
+  requires VarianceDenoiser<D, S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
+    denoiser_(x, level, x0, v);
+    clip(x0);
+  }
+
+ private:
+  template <class S>
+  void clip(S& x0) const {
     sde::update_elements(
         [low = low_, high = high_](auto& e) {
           using T = std::remove_reference_t<decltype(e)>;
@@ -45,7 +59,6 @@ class Clipped {
         x0);
   }
 
- private:
   D denoiser_;
   double low_, high_;
 };
@@ -93,6 +106,25 @@ class Thresholded {
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     denoiser_(x, level, x0);
+    threshold(x0);
+  }
+
+  template <sde::State S>
+  requires VarianceDenoiser<D, S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
+    denoiser_(x, level, x0, v);
+    threshold(x0);
+  }
+
+ private:
+  template <class T>
+  struct Work {
+    std::vector<T> magnitudes;  // of all elements
+    std::vector<T> bounds;      // s of each sample
+  };
+
+  template <class S>
+  void threshold(S& x0) const {
     using T = sde::scalar_t<S>;
     const detail::SampleExtents extents = detail::sample_extents(x0);
     if (extents.elements == 0) return;
@@ -118,13 +150,6 @@ class Thresholded {
         },
         x0);
   }
-
- private:
-  template <class T>
-  struct Work {
-    std::vector<T> magnitudes;  // of all elements
-    std::vector<T> bounds;      // s of each sample
-  };
 
   D denoiser_;
   double p_;

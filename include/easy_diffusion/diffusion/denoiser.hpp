@@ -2,8 +2,8 @@
 /// What a sampler asks of a model: the picture that it believes to be under the noise.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
-#include <type_traits>
 #include <utility>
 
 #include "easy_diffusion/diffusion/noise_level.hpp"
@@ -21,8 +21,16 @@ concept Denoiser = sde::State<S> && requires(const D& denoiser, const S& x, cons
   denoiser(x, level, x0);
 };
 
+/// A denoiser of a model that also learned the variance of a step: `denoiser(x, level, x0, v)` writes v besides, which
+/// `VarianceType` explains. A wrapper of denoisers passes it through where the wrapped one offers it.
+template <class D, class S>
+concept VarianceDenoiser = Denoiser<D, S> && requires(const D& denoiser, const S& x, const NoiseLevel& level, S& x0, S& v) {
+  denoiser(x, level, x0, v);
+};
+
 /// A denoiser from a model that predicts something else.
-/// \tparam Model `model(x, time, out)` writes its prediction to `out`
+/// \tparam Model `model(x, time, out)` writes its prediction to `out`; one that learned the variance also offers
+///         `model(x, time, out, v)`
 template <class Model>
 class ModelDenoiser {
  public:
@@ -32,6 +40,13 @@ class ModelDenoiser {
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     model_(x, level.time, x0);
+    convert(prediction_, Prediction::x0, level, x, x0);
+  }
+
+  template <sde::State S>
+  requires std::invocable<const Model&, const S&, double, S&, S&>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
+    model_(x, level.time, x0, v);
     convert(prediction_, Prediction::x0, level, x, x0);
   }
 
@@ -57,6 +72,13 @@ class CountingDenoiser {
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     ++evaluations_;
     (*denoiser_)(x, level, x0);
+  }
+
+  template <sde::State S>
+  requires VarianceDenoiser<D, S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
+    ++evaluations_;
+    (*denoiser_)(x, level, x0, v);
   }
 
   [[nodiscard]] std::int64_t evaluations() const noexcept { return evaluations_; }

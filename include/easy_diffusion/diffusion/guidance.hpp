@@ -12,6 +12,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/diffusion/denoiser.hpp"
 #include "easy_diffusion/diffusion/detail/per_sample.hpp"
 #include "easy_diffusion/diffusion/detail/workspace.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
@@ -100,13 +101,19 @@ class GuidedDenoiser {
       return;
     }
     conditional_(x, level, x0);
-    if (scale_ == 1) return;
-    auto& work = work_.template get<Work<S>>();
-    sde::make_room(work.untold, x);
-    unconditional_(x, level, work.untold);
-    if (rescale_ > 0) detail::sample_deviations(x0, work.wanted);
-    detail::guide(scale_, x0, work.untold);
-    if (rescale_ > 0) scale_back(x0, work.wanted, work.factors);
+    if (scale_ != 1) guide(x, level, x0);
+  }
+
+  /// The variance that the model learned is not guided: it is the conditional one, the other only at scale 0.
+  template <sde::State S>
+  requires VarianceDenoiser<Conditional, S> && VarianceDenoiser<Unconditional, S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
+    if (scale_ == 0) {
+      unconditional_(x, level, x0, v);
+      return;
+    }
+    conditional_(x, level, x0, v);
+    if (scale_ != 1) guide(x, level, x0);
   }
 
   /// Times the two models are evaluated in one call: once at scale 0 (which leaves the condition, and `rescale`, out) and at
@@ -119,6 +126,17 @@ class GuidedDenoiser {
     S untold{};
     std::vector<double> wanted, factors;  // of each sample
   };
+
+  /// \param x0 the conditional one; becomes the guided one
+  template <class S>
+  void guide(const S& x, const NoiseLevel& level, S& x0) const {
+    auto& work = work_.template get<Work<S>>();
+    sde::make_room(work.untold, x);
+    unconditional_(x, level, work.untold);
+    if (rescale_ > 0) detail::sample_deviations(x0, work.wanted);
+    detail::guide(scale_, x0, work.untold);
+    if (rescale_ > 0) scale_back(x0, work.wanted, work.factors);
+  }
 
   template <class S>
   void scale_back(S& x0, const std::vector<double>& wanted, std::vector<double>& factors) const {
@@ -163,10 +181,23 @@ class ClassifierGuided {
   /// \throw ValueError at pure noise, which tells a classifier nothing, unless the scale is 0
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
-    if (scale_ != 0 && level.is_pure_noise())
-      throw ValueError("guidance: a classifier's gradient does not determine x0 at pure noise");
     denoiser_(x, level, x0);
+    guide(x, level, x0);
+  }
+
+  template <sde::State S>
+  requires VarianceDenoiser<D, S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
+    denoiser_(x, level, x0, v);
+    guide(x, level, x0);
+  }
+
+ private:
+  template <class S>
+  void guide(const S& x, const NoiseLevel& level, S& x0) const {
     if (scale_ == 0) return;
+    if (level.is_pure_noise())
+      throw ValueError("guidance: a classifier's gradient does not determine x0 at pure noise");
     S& gradient = work_.like(x);
     gradient_(x, level, gradient);
     sde::update_elements(
@@ -176,7 +207,6 @@ class ClassifierGuided {
         x0, std::as_const(gradient));
   }
 
- private:
   D denoiser_;
   Gradient gradient_;
   double scale_;

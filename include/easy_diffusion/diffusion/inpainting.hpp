@@ -33,12 +33,13 @@ namespace detail {
 template <class Noise>
 struct RepeatedNoise {
   Noise* noise;
-  std::int64_t offset;  ///< repetition times the number of steps
+  std::int64_t repetitions;
+  std::int64_t repetition;
 
   template <class... To>
   requires requires(Noise& source, const sde::Step& step, To&&... to) { source.increment(step, to...); }
   void increment(const sde::Step& step, To&&... to) const {
-    noise->increment(sde::Step{step.index + offset, step.t, step.dt}, to...);
+    noise->increment(sde::Step{step.index * repetitions + repetition, step.t, step.dt}, to...);
   }
 };
 
@@ -58,8 +59,8 @@ struct RepeatedNoise {
 /// again, `resampling` times in all, so that the two parts come to agree. `start` then makes a multistep sampler forget its
 /// history.
 ///
-/// A step's noise has the index of the step plus the number of steps times the repetition; the noise of the known part and
-/// of the ways back is that of (seed, streams::inpainting, number of the use). No address is used twice.
+/// A step's noise has the index that the sampler asks for times `resampling` plus the repetition; the noise of the known part
+/// and of the ways back is that of (seed, streams::inpainting, number of the use). No address is used twice.
 /// \param x         a state of level `levels.front()`; becomes the picture, with the known part to the bit (unless an observer
 ///                  stops the run)
 /// \param noise     of the sampler, see `sample`
@@ -120,7 +121,7 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
         go_back(levels[end], levels[first]);
         sampler.start(levels);
       }
-      detail::RepeatedNoise<std::remove_reference_t<Noise>> its_noise{&noise, repetition * levels.steps()};
+      detail::RepeatedNoise<std::remove_reference_t<Noise>> its_noise{&noise, options.resampling, repetition};
       for (std::int64_t i = first; i < end; ++i) {
         sampler.step(counted, x, levels, i, its_noise);
         put_known(levels[i + 1]);

@@ -26,7 +26,8 @@ using LevelPath = std::function<NoiseLevel(double noise_to_signal)>;
 
 /// Of a schedule, between its timesteps too. The path throws ValueError outside of them.
 [[nodiscard]] inline LevelPath schedule_path(Schedule schedule) {
-  return [schedule = std::move(schedule)](double noise_to_signal) { return schedule.level_with_noise(noise_to_signal); };
+  return
+      [schedule = std::move(schedule)](double noise_to_signal) { return schedule.level_with_noise(noise_to_signal); };
 }
 
 }  // namespace easy_diffusion::diffusion

@@ -67,14 +67,16 @@ struct PredictionMap {
 /// The map from one prediction to another: with x = alpha x0 + sigma epsilon and from = c x0 + d epsilon, both are solved for
 /// what is wanted.
 /// \throw ValueError where `from` does not determine it: x0 (or v, velocity) from the epsilon or score of pure noise, epsilon
-///        (or v, velocity) from the x0 of a clean state, and the score of a clean state, which is infinite
+///        (or v, velocity) from the x0 of a clean state, and anything but x0 from the score of a clean state, which is
+///        infinite, as is the way to it
 [[nodiscard]] inline PredictionMap prediction_map(Prediction from, Prediction to, const NoiseLevel& level) {
   if (from == to) return {0, 1};
   const auto refuse = [&](const char* why) {
     throw ValueError("parameterization: " + to_string(to) + " cannot be found from " + to_string(from) + " at alpha " +
                      sde::detail::shown(level.alpha) + ", sigma " + sde::detail::shown(level.sigma) + ": " + why);
   };
-  if (to == Prediction::score && level.is_clean()) refuse("the score of a clean state is infinite");
+  if (level.is_clean() && (to == Prediction::score || (from == Prediction::score && to != Prediction::x0)))
+    refuse("the score of a clean state is infinite");
   const auto [c, d] = detail::prediction_weights(from, level);
   const auto [e, f] = detail::prediction_weights(to, level);
   // The score is -epsilon / sigma.

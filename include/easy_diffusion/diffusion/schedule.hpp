@@ -60,7 +60,7 @@ class Schedule {
               [](double part, double a, double b) { return (b - a) / (1 + std::exp(6 - 12 * part)) + a; });
   }
 
-  /// alpha_bar falls as a squared cosine; no beta above `largest_beta` \cite nichol_2021_improved.
+  /// alpha_bar falls as a squared cosine, of the time shifted by `offset`; no beta above `largest_beta` \cite nichol_2021_improved.
   /// \throw ValueError for steps < 1, a negative offset or a largest beta outside (0, 1)
   [[nodiscard]] static Schedule cosine(std::int64_t steps = default_steps, double offset = 0.008,
                                        double largest_beta = 0.999) {
@@ -79,7 +79,7 @@ class Schedule {
     return from_betas(std::move(betas));
   }
 
-  /// The given betas. \throw ValueError for none, or one outside (0, 1]; 1 only at the end
+  /// The given betas. \throw ValueError for none, or one outside (0, 1); the last may be 1
   [[nodiscard]] static Schedule from_betas(std::vector<double> betas) {
     if (betas.empty()) throw ValueError("schedule: expected at least one beta, got none");
     std::vector<double> alpha_bars;
@@ -122,6 +122,7 @@ class Schedule {
       const double root = (std::sqrt(a) - last) * first / (first - last);
       alpha_bars.push_back(root * root);
     }
+    alpha_bars.front() = alpha_bars_.front();
     alpha_bars.back() = 0;
     std::vector<double> betas;
     double before = 1;

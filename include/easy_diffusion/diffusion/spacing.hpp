@@ -21,7 +21,7 @@ namespace easy_diffusion::diffusion {
 
 /// The timesteps of n of T steps. The first four are whole; the others may lie between two.
 enum class Spacing {
-  leading,      ///< floor(i T / n): from 0 on, short of T - 1; what DDIM used
+  leading,      ///< floor(i T / n): from 0 on, short of T - 1 (a single one is 0); what DDIM used
   trailing,     ///< round((i + 1) T / n) - 1: T - 1 is one of them
   linspace,     ///< from 0 to T - 1, rounded
   quadratic,    ///< squares of numbers that rise evenly from 0 to the square root of T - 1, rounded
@@ -85,7 +85,7 @@ inline std::vector<std::int64_t> distinct_rounded(const std::vector<double>& tim
   const double last = static_cast<double>(total - 1);
   std::vector<double> times;
   for (std::int64_t i = 0; i < n; ++i) {
-    // A single step starts where the noise is.
+    // Of the last two a single step starts where the noise is.
     const double part = n > 1 ? static_cast<double>(i) / static_cast<double>(n - 1) : 1;
     switch (options.spacing) {
       case Spacing::leading: times.push_back(static_cast<double>(i * total / n)); break;
@@ -120,13 +120,17 @@ inline std::vector<std::int64_t> distinct_rounded(const std::vector<double>& tim
                        " needs a schedule that does not end in pure noise");
     if (!(options.rho > 0) || !std::isfinite(options.rho))
       throw ValueError("Karras spacing: expected rho above 0, got " + sde::detail::shown(options.rho));
-    const bool karras = options.spacing == Spacing::karras;
+    const double power = 1 / options.rho;
     for (std::int64_t i = 0; i < count; ++i) {
-      const double part = count > 1 ? static_cast<double>(i) / static_cast<double>(count - 1) : 0;
-      const double power = 1 / options.rho;
+      if (i == 0 || i + 1 == count) {
+        levels.push_back(schedule.level(i == 0 ? total - 1 : 0));
+        continue;
+      }
+      const double part = static_cast<double>(i) / static_cast<double>(count - 1);
       const double noise =
-          karras ? std::pow(std::pow(from, power) + part * (std::pow(to, power) - std::pow(from, power)), options.rho)
-                 : std::exp(std::log(from) + part * (std::log(to) - std::log(from)));
+          options.spacing == Spacing::karras
+              ? std::pow(std::pow(from, power) + part * (std::pow(to, power) - std::pow(from, power)), options.rho)
+              : std::exp(std::log(from) + part * (std::log(to) - std::log(from)));
       levels.push_back(schedule.level_with_noise(noise));
     }
   }
@@ -148,7 +152,7 @@ inline std::vector<std::int64_t> distinct_rounded(const std::vector<double>& tim
   std::vector<NoiseLevel> levels;
   for (std::int64_t i = 0; i < count; ++i) {
     const double part = count > 1 ? static_cast<double>(i) / static_cast<double>(count - 1) : 0;
-    levels.push_back(exploding_level(i == 0 ? high : i == n ? low : std::pow(from + part * (to - from), rho)));
+    levels.push_back(exploding_level(i == 0 ? high : i + 1 == count ? low : std::pow(from + part * (to - from), rho)));
   }
   if (end == End::clean) levels.push_back(exploding_level(0));
   return NoiseLevels(std::move(levels));

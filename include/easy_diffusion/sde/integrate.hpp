@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
@@ -74,16 +76,58 @@ void expect_finite(const S& x, std::int64_t step, double t) {
 template <class Observer>
 inline constexpr bool is_options = std::is_same_v<std::remove_cvref_t<Observer>, IntegrateOptions>;
 
-/// The loop that all forms of `integrate` share: `make_step(i, step)` for every step of the grid.
-template <State S, class MakeStep, class... Observers>
-IntegrateResult walk(S& x, const TimeGrid& grid, const IntegrateOptions& options, MakeStep&& make_step,
-                     Observers&... observers) {
+/// Something of the caller's while a loop works on it.
+template <bool apart, class T>
+struct InUse {
+  T& value;
+};
+/// It works on one of its own, which no pointer knows and which can therefore stay in registers, and gives it back.
+template <class T>
+struct InUse<true, T> {
+  explicit InUse(T& origin) : value(std::move(origin)), origin_(origin) {}
+  InUse(const InUse&) = delete;
+  InUse& operator=(const InUse&) = delete;
+  ~InUse() { origin_ = std::move(value); }
+
+  T value;
+
+ private:
+  T& origin_;
+};
+
+/// `make_step(stepper, x, step)` for the first `n` steps of the grid. A number and what a stepper keeps for it are a few
+/// registers: through memory they would cost more than the arithmetic. A function of its own, as inside a larger one a
+/// compiler may find no register for them.
+template <class Stepper, State S, class MakeStep>
+[[gnu::noinline]] void run(Stepper& stepper, S& x, const TimeGrid& grid, std::int64_t n, const MakeStep& make_step) {
+  constexpr bool apart = std::floating_point<S> && std::movable<Stepper>;
+  InUse<apart, Stepper> own{stepper};
+  InUse<apart, S> moving{x};
+  for (std::int64_t i = 0; i < n; ++i) make_step(own.value, moving.value, grid.step(i));
+}
+
+/// The loop that all forms of `integrate` share: `make_step(stepper, x, step)` for every step of the grid, and
+/// `make_last_step` for the last one where `options` want it without its noise.
+template <class Stepper, State S, class MakeStep, class MakeLastStep, class... Observers>
+IntegrateResult walk(Stepper& stepper, S& x, const TimeGrid& grid, const IntegrateOptions& options, const MakeStep& make_step,
+                     const MakeLastStep& make_last_step, Observers&... observers) {
   static_assert((ObserverOf<Observers, S> && ...),
                 "integrate: an observer takes (std::int64_t step, double t, const State& x) and returns void or Flow");
-  if (observe(0, grid.start(), x, observers...)) return {0, grid.start(), true};
   const std::int64_t n = grid.steps();
+  const std::int64_t alike = options.mean_of_last_step ? n - 1 : n;
+  if (sizeof...(observers) == 0 && options.non_finite == NonFinite::go_on) {
+    // Steps that nobody watches: choices and calls among them would cost every step.
+    run(stepper, x, grid, alike, make_step);
+    if (alike < n) make_last_step(stepper, x, grid.step(alike));
+    return {n, grid.end(), false};
+  }
+  if (observe(0, grid.start(), x, observers...)) return {0, grid.start(), true};
   for (std::int64_t i = 0; i < n; ++i) {
-    make_step(i, grid.step(i));
+    if (i < alike) {
+      make_step(stepper, x, grid.step(i));
+    } else {
+      make_last_step(stepper, x, grid.step(i));
+    }
     if (options.non_finite == NonFinite::fail) expect_finite(x, i + 1, grid.time(i + 1));
     if (observe(i + 1, grid.time(i + 1), x, observers...)) return {i + 1, grid.time(i + 1), true};
   }
@@ -109,17 +153,10 @@ requires(!is_ode_stepper<std::remove_cvref_t<Stepper>>) IntegrateResult
   static_assert(NoiseSource<std::remove_reference_t<Noise>, brownian_t<System, S>>,
                 "integrate: not a noise source for the increments of this system");
   const NoNoise still;
-  const std::int64_t last = options.mean_of_last_step ? grid.steps() - 1 : -1;
   return detail::walk(
-      x, grid, options,
-      [&](std::int64_t i, const Step& step) {
-        if (i == last) {
-          stepper.step(system, x, step, still);
-        } else {
-          stepper.step(system, x, step, noise);
-        }
-      },
-      observers...);
+      stepper, x, grid, options,
+      [&](Method& method, S& at, const Step& step) { method.step(system, at, step, noise); },
+      [&](Method& method, S& at, const Step& step) { method.step(system, at, step, still); }, observers...);
 }
 
 /// The same with default options.
@@ -138,8 +175,8 @@ requires(is_ode_stepper<std::remove_cvref_t<Stepper>>) IntegrateResult
   using Method = std::remove_cvref_t<Stepper>;
   static_assert(std::is_same_v<typename Method::state_type, S>, "integrate: the stepper is made for another state");
   expect_ode_fit<Method, System>();
-  return detail::walk(
-      x, grid, options, [&](std::int64_t, const Step& step) { stepper.step(system, x, step); }, observers...);
+  const auto make_step = [&](Method& method, S& at, const Step& step) { method.step(system, at, step); };
+  return detail::walk(stepper, x, grid, options, make_step, make_step, observers...);
 }
 
 /// The same with default options.

@@ -135,17 +135,36 @@ class DensityFlow {
 
 }  // namespace detail
 
+/// Independent normal elements of mean 0 and one standard deviation: the prior of most diffusion processes.
+struct NormalPrior {
+  double deviation = 1;
+
+  /// Log density in nats.
+  template <State S>
+  [[nodiscard]] double operator()(const S& x) const {
+    double sum = 0;
+    for_each_element(
+        [this, &sum](const auto& e) {
+          const double z = static_cast<double>(e) / deviation;
+          sum -= 0.5 * z * z + std::log(deviation) + 0.91893853320467274178;  // log(2 pi) / 2
+        },
+        x);
+    return sum;
+  }
+};
+
 /// log p(x) in nats: the probability-flow equation is solved from `first_time` to `last_time` with adaptive steps, for this
-/// sample alone, with the integral of its divergence \cite song_2021_score \cite grathwohl_2019_ffjord; the prior is normal
-/// with the process's `prior_std()`.
-/// \param process additive noise, linear drift; offers `prior_std()`
+/// sample alone, with the integral of its divergence \cite song_2021_score \cite grathwohl_2019_ffjord.
+/// \param process additive noise, linear drift
 /// \param score   a `DifferentiableScore`
 /// \param x       one sample
+/// \param prior   `prior(x)` is the log density at `last_time`, in nats. What the process has left of the data there is
+///                what a normal prior is wrong by: with beta from 0.1 to 20 some 0.005 nats for two dimensions
 /// \throw ValueError for times that do not rise, or tolerances that are not above 0
-template <class Process, class Score, State S>
-requires DifferentiableScore<Score, S>
+template <class Process, class Score, State S, class Prior>
+requires(DifferentiableScore<Score, S>&& std::is_invocable_r_v<double, const Prior&, const S&>)
 [[nodiscard]] Likelihood log_likelihood(const Process& process, const Score& score, const S& x,
-                                        const LikelihoodOptions& options = {}) {
+                                        const LikelihoodOptions& options, const Prior& prior) {
   if (!(options.first_time >= 0 && options.last_time > options.first_time) || !std::isfinite(options.last_time))
     throw ValueError("log_likelihood: expected 0 <= first time < last time, got " + detail::shown(options.first_time) +
                      " and " + detail::shown(options.last_time));
@@ -163,15 +182,15 @@ requires DifferentiableScore<Score, S>
   density::WithLogDensity<S> state{x, 0};
   integrate_adaptive(DormandPrince5<density::WithLogDensity<S>>{}, system, state, options.first_time, options.last_time,
                      {.tolerances = options.tolerances});
-  const double deviation = process.prior_std();
-  double prior = 0;
-  for_each_element(
-      [&prior, deviation](const auto& e) {
-        const double z = static_cast<double>(e) / deviation;
-        prior -= 0.5 * z * z + std::log(deviation) + 0.91893853320467274178;  // log(2 pi) / 2
-      },
-      state.x);
-  return {prior + state.log_density, system.evaluations()};
+  return {prior(std::as_const(state.x)) + state.log_density, system.evaluations()};
+}
+
+/// The same with a normal prior of the process's `prior_std()`.
+template <class Process, class Score, State S>
+requires DifferentiableScore<Score, S>
+[[nodiscard]] Likelihood log_likelihood(const Process& process, const Score& score, const S& x,
+                                        const LikelihoodOptions& options = {}) {
+  return log_likelihood(process, score, x, options, NormalPrior{process.prior_std()});
 }
 
 /// Bits per dimension of data that were whole numbers and have been dequantised and scaled.

@@ -2,7 +2,8 @@
 /// Checkpoints: everything that a training run needs to go on to the last bit, in one safetensors file.
 ///
 /// Tensors: the model's parameters under PyTorch's names and in PyTorch's layouts, their averages as "ema.<name>", the
-/// optimiser's state as "optimizer.<what>.<name>". Metadata: counters and settings. Nothing of it depends on the
+/// optimiser's state as "optimizer.<what>.<name>", that of the objective, where it has one, as "objective.<what>".
+/// Metadata: counters and settings. Nothing of it depends on the
 /// machine, the number of threads or the time of day: equal runs write equal bytes.
 #pragma once
 
@@ -73,21 +74,37 @@ inline nlohmann::json json_metadata(const io::SafetensorsFile& file, const std::
 
 }  // namespace detail
 
+/// The same settings, also within settings such as "diffusion".
 /// \throw FormatError naming file, setting, the value in the file and the value asked for, where they differ
-inline void expect_same_settings(const std::string& file, const nlohmann::json& saved, const nlohmann::json& wanted) {
+inline void expect_same_settings(const std::string& file, const nlohmann::json& saved, const nlohmann::json& wanted,
+                                 const std::string& within = {}) {
   for (const auto& [key, value] : wanted.items()) {
+    if (value.is_object() && saved.contains(key) && saved[key].is_object()) {
+      expect_same_settings(file, saved[key], value, within + key + ".");
+      continue;
+    }
     const std::string was = saved.contains(key) ? saved[key].dump() : std::string("not there");
     if (was != value.dump())
-      throw FormatError(file + ": cannot be resumed: its setting " + key + " is " + was + ", asked for is " +
+      throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + was + ", asked for is " +
                         value.dump());
   }
+  for (const auto& [key, value] : saved.items())
+    if (!wanted.contains(key))
+      throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + value.dump() +
+                        ", which is not asked for");
 }
 
-/// Writes a checkpoint, atomically. \throw IoError, and the checkpoint before stays
-template <class Model, class Optimizer>
+/// For an objective that has no state of its own.
+struct NoObjectiveState {};
+
+/// Writes a checkpoint, atomically.
+/// \param objective where it has a state: `visit_state(f)` calls f(name, tensor) for each part of it
+/// \throw IoError, and the checkpoint before stays
+template <class Model, class Optimizer, class Objective = NoObjectiveState>
 void save_checkpoint(const std::filesystem::path& path, Model& model, Optimizer& optimizer,
                      nn::Ema<typename Model::value_type>& ema, const TrainingState& state,
-                     const nlohmann::json& model_settings, const nlohmann::json& training_settings) {
+                     const nlohmann::json& model_settings, const nlohmann::json& training_settings,
+                     Objective&& objective = {}) {
   using T = typename Model::value_type;
   std::vector<nn::NamedTensor<T>> tensors = nn::state_dict(model);
   const auto add = [&](const std::string& prefix) {
@@ -99,6 +116,10 @@ void save_checkpoint(const std::filesystem::path& path, Model& model, Optimizer&
   optimizer.visit_state(model, add("optimizer."));
   std::vector<io::SafetensorsEntry> entries;
   for (const auto& tensor : tensors) entries.emplace_back(tensor.name, tensor.value);
+  const auto add_objective = [&](const char* name, const auto& tensor) {
+    entries.emplace_back(std::string("objective.") + name, tensor);
+  };
+  if constexpr (requires { objective.visit_state(add_objective); }) objective.visit_state(add_objective);
   io::write_safetensors(path, entries,
                         {{"format", detail::checkpoint_format},
                          {"step", std::to_string(state.step)},
@@ -136,7 +157,7 @@ class Checkpoint {
     std::map<std::string, Tensor<T>> tensors;
     for (const std::string& name : file_.names()) {
       const bool is_average = name.starts_with("ema.");
-      if (name.starts_with("optimizer.") || is_average != averaged) continue;
+      if (name.starts_with("optimizer.") || name.starts_with("objective.") || is_average != averaged) continue;
       tensors[name.substr(prefix.size())] = file_.read<T>(name, io::Finite::required);
     }
     try {
@@ -145,8 +166,9 @@ class Checkpoint {
   }
 
   /// Restores everything. \throw FormatError naming the file and what does not fit; then nothing may be relied on
-  template <class Model, class Optimizer>
-  TrainingState restore(Model& model, Optimizer& optimizer, nn::Ema<typename Model::value_type>& ema) const {
+  template <class Model, class Optimizer, class Objective = NoObjectiveState>
+  TrainingState restore(Model& model, Optimizer& optimizer, nn::Ema<typename Model::value_type>& ema,
+                        Objective&& objective = {}) const {
     load_weights(model, false);
     const auto set = [&](const std::string& prefix) {
       return [this, prefix](const std::string& name, auto& tensor, nn::Layout layout) {
@@ -162,10 +184,23 @@ class Checkpoint {
     optimizer.visit_state(model, set("optimizer."));
     optimizer.set_steps(detail::whole_number(file_, "optimizer_steps"));
     ema.set_updates(detail::whole_number(file_, "ema_updates"));
+    const auto set_objective = [this](const char* name, auto& tensor) {
+      using T = typename std::remove_reference_t<decltype(tensor)>::value_type;
+      Tensor<T> saved = file_.read<T>(std::string("objective.") + name);
+      expect_saved_shape(std::string("objective.") + name, tensor.shape(), saved.shape());
+      tensor = std::move(saved);
+    };
+    if constexpr (requires { objective.visit_state(set_objective); }) objective.visit_state(set_objective);
     return {steps(), detail::exact_number(file_, "epoch_loss_sum"), detail::whole_number(file_, "epoch_samples")};
   }
 
  private:
+  void expect_saved_shape(const std::string& name, const Shape& expected, const Shape& got) const {
+    if (got != expected)
+      throw FormatError(file_.path() + ": tensor \"" + name + "\": expected " + expected.to_string() + ", got " +
+                        got.to_string());
+  }
+
   io::SafetensorsFile file_;
   nlohmann::json model_settings_, training_settings_;
 };

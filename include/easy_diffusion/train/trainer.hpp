@@ -30,6 +30,7 @@ struct TrainerConfig {
   nn::LearningRate learning_rate{};
   double clip_norm = 0;  ///< largest gradient norm; 0 for no clipping
   double ema_decay = 0.999;
+  std::int64_t accumulate = 1;  ///< batches whose gradients are averaged for a step
 };
 
 /// What one step did.
@@ -46,7 +47,8 @@ struct StepReport {
 /// Trains a model on a data set. Model and batcher belong to the caller and outlive the trainer. A run is a pure function
 /// of its settings: it can be cut anywhere by `save` and `resume`, with any number of threads.
 /// \tparam Objective `accumulate(model, pictures, labels?, seed, step, ctx)` adds gradients and returns the loss; it
-///                   is given labels when it declares `static constexpr bool uses_labels = true`
+///                   is given labels when it declares `static constexpr bool uses_labels = true`; `step` counts the
+///                   batches. Where it has a state, `visit_state(f)` calls f(name, tensor) for each part of it
 template <class Model, class Objective, class Optimizer = nn::Adam<typename Model::value_type>>
 class Trainer {
  public:
@@ -58,37 +60,44 @@ class Trainer {
         batcher_(&batcher),
         optimizer_(std::move(optimizer)),
         config_(config),
-        ema_(model, config.ema_decay) {}
+        ema_(model, config.ema_decay) {
+    if (config.accumulate < 1)
+      throw ValueError("training: expected to accumulate at least 1 batch, got " + std::to_string(config.accumulate));
+  }
 
   /// Makes the next training step.
   /// \throw ValueError where the loss or a gradient is no longer finite; the weights are then those of the step before
   StepReport step() {
-    const data::BatchPosition position = batcher_->at(state_.step);
     const double rate = config_.learning_rate.at(state_.step);
+    StepReport report{.step = state_.step + 1, .learning_rate = rate, .epoch_loss = std::nullopt};
     nn::zero_gradients(*model_);
-    const double loss = accumulate(position);
-    if (!std::isfinite(loss))
-      throw ValueError("training: the loss is not finite at step " + std::to_string(state_.step + 1) +
-                       "; a smaller learning rate may help");
+    double loss_sum = 0;
+    for (std::int64_t part = 0; part < config_.accumulate; ++part) {
+      if (part > 0) commit();
+      const std::int64_t batch = state_.step * config_.accumulate + part;
+      const data::BatchPosition position = batcher_->at(batch);
+      const double loss = accumulate(position, static_cast<std::uint32_t>(batch));
+      if (!std::isfinite(loss))
+        throw ValueError("training: the loss is not finite at step " + std::to_string(report.step) +
+                         "; a smaller learning rate may help");
+      const std::int64_t samples = pictures_.extent(0);
+      loss_sum += loss * static_cast<double>(samples);
+      report.samples += samples;
+      report.epoch = position.epoch;
+      count_epoch(position, loss, report);
+    }
+    report.loss = loss_sum / static_cast<double>(report.samples);
+    if (config_.accumulate > 1) nn::scale_gradients(*model_, 1 / static_cast<double>(config_.accumulate));
     // A gradient that is not finite would poison the weights, and with them the next checkpoint.
-    const double norm = config_.clip_norm > 0 ? nn::clip_gradient_norm(*model_, config_.clip_norm)
-                                              : nn::gradient_norm(*model_);
-    if (!std::isfinite(norm))
-      throw ValueError("training: a gradient is not finite at step " + std::to_string(state_.step + 1) +
+    report.gradient_norm = config_.clip_norm > 0 ? nn::clip_gradient_norm(*model_, config_.clip_norm)
+                                                 : nn::gradient_norm(*model_);
+    if (!std::isfinite(report.gradient_norm))
+      throw ValueError("training: a gradient is not finite at step " + std::to_string(report.step) +
                        "; a smaller learning rate may help");
     optimizer_.step(*model_, rate);
-    if constexpr (requires { model_->commit(context_); }) model_->commit(context_);
+    commit();
     ema_.update(*model_);
     ++state_.step;
-
-    StepReport report{state_.step, position.epoch, pictures_.extent(0), loss, rate, norm, std::nullopt};
-    state_.epoch_loss_sum += loss * static_cast<double>(report.samples);
-    state_.epoch_samples += report.samples;
-    if (position.batch + 1 == batcher_->batches_per_epoch()) {
-      report.epoch_loss = state_.epoch_loss_sum / static_cast<double>(state_.epoch_samples);
-      state_.epoch_loss_sum = 0;
-      state_.epoch_samples = 0;
-    }
     return report;
   }
 
@@ -99,24 +108,37 @@ class Trainer {
   /// Writes a checkpoint. \throw IoError, and the checkpoint before stays
   void save(const std::filesystem::path& path, const nlohmann::json& model_settings,
             const nlohmann::json& training_settings) {
-    save_checkpoint(path, *model_, optimizer_, ema_, state_, model_settings, training_settings);
+    save_checkpoint(path, *model_, optimizer_, ema_, state_, model_settings, training_settings, objective_);
   }
 
   /// Goes on where a checkpoint stands. \throw FormatError naming the file and what does not fit
-  void resume(const Checkpoint& checkpoint) { state_ = checkpoint.restore(*model_, optimizer_, ema_); }
+  void resume(const Checkpoint& checkpoint) { state_ = checkpoint.restore(*model_, optimizer_, ema_, objective_); }
 
  private:
-  double accumulate(const data::BatchPosition& position) {
-    const auto step = static_cast<std::uint32_t>(state_.step);
+  double accumulate(const data::BatchPosition& position, std::uint32_t batch) {
     if constexpr (requires { context_.mode.training; })
-      context_.mode = {.training = true, .noise = {config_.seed, streams::dropout, step}};
+      context_.mode = {.training = true, .noise = {config_.seed, streams::dropout, batch}};
     if constexpr (requires { requires Objective::uses_labels; }) {
       batcher_->fill(position, pictures_, &labels_);
-      return objective_.accumulate(*model_, pictures_, labels_, config_.seed, step, context_);
+      return objective_.accumulate(*model_, pictures_, labels_, config_.seed, batch, context_);
     } else {
       batcher_->fill(position, pictures_);
-      return objective_.accumulate(*model_, pictures_, config_.seed, step, context_);
+      return objective_.accumulate(*model_, pictures_, config_.seed, batch, context_);
     }
+  }
+
+  void commit() {
+    if constexpr (requires { model_->commit(context_); }) model_->commit(context_);
+  }
+
+  void count_epoch(const data::BatchPosition& position, double loss, StepReport& report) {
+    const std::int64_t samples = pictures_.extent(0);
+    state_.epoch_loss_sum += loss * static_cast<double>(samples);
+    state_.epoch_samples += samples;
+    if (position.batch + 1 < batcher_->batches_per_epoch()) return;
+    report.epoch_loss = state_.epoch_loss_sum / static_cast<double>(state_.epoch_samples);
+    state_.epoch_loss_sum = 0;
+    state_.epoch_samples = 0;
   }
 
   Model* model_;

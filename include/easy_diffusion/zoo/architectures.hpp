@@ -46,12 +46,13 @@ inline std::function<double(double)> read_marginal_std(Keywords& keywords, std::
   return [process = sde::VarianceExploding(*sigma)](double t) { return process.marginal_std(t); };
 }
 
-/// What all small U-Nets take. `picture_channels` is this library's: those of the original's classes that have no
-/// argument for it always have one channel.
+/// What all small U-Nets take. `out_channels` and `picture_channels` are this library's: those of the original's classes
+/// that have no argument for it always have one channel.
 inline void read_small(Keywords& keywords, nn::UNetConfig& config, const char* picture_channels) {
   config.channels = keywords.wholes("channels", config.channels);
   config.embed_dim = keywords.whole("embed_dim", config.embed_dim);
   config.picture_channels = keywords.whole(picture_channels, 1);
+  config.out_channels = keywords.whole("out_channels", config.picture_channels);
   config.marginal_std = read_marginal_std(keywords, 25);
 }
 
@@ -88,9 +89,10 @@ inline NetworkConfig read_unet_transformer(Keywords& keywords, nn::UNetConfig co
   return config;
 }
 
-/// What all residual U-Nets take. `checkpoint` is this library's.
+/// What all residual U-Nets take. `checkpoint` and `out_channels` are this library's.
 inline void read_residual(Keywords& keywords, nn::ResUNetConfig& config) {
   config.picture_channels = keywords.whole("in_channels", config.picture_channels);
+  config.out_channels = keywords.whole("out_channels", config.picture_channels);
   config.model_channels = keywords.whole("model_channels", config.model_channels);
   config.embed_dim = keywords.whole("embed_dim", config.embed_dim);
   config.dropout = keywords.number("dropout", config.dropout, 0, 1);
@@ -205,12 +207,12 @@ inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
                     name.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
-/// \param settings "architecture" and its keyword arguments
+/// \param settings "architecture" and its keyword arguments; perhaps "diffusion", see `train::DiffusionSettings`
 /// \throw FormatError naming the architecture, and the key that is unknown or has another type, with what is allowed
 [[nodiscard]] inline NetworkConfig read_settings(const nlohmann::json& settings) {
   const Architecture& architecture = architecture_of(settings);
   Keywords keywords(std::string(architecture.name), settings);
-  keywords.unused("architecture");
+  for (const char* key : {"architecture", "diffusion"}) keywords.unused(key);  // what is made of it; what it was trained for
   NetworkConfig config = architecture.read(keywords);
   keywords.finish();
   return config;
@@ -234,6 +236,13 @@ inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
 /// Whether the network is told a time.
 [[nodiscard]] inline bool takes_time(const NetworkConfig& config) {
   return std::visit([](const auto& settings) { return requires { settings.marginal_std; }; }, config);
+}
+
+/// Whether the network's features of the time are made for numbers of timesteps, 0 to about 1000; the others are made for
+/// times from 0 to 1.
+[[nodiscard]] inline bool takes_timesteps(const NetworkConfig& config) {
+  const auto* residual = std::get_if<nn::ResUNetConfig>(&config);
+  return residual != nullptr && residual->time == nn::TimeFeatures::sinusoidal;
 }
 
 /// Height and width of a picture that suits the network.

@@ -2,13 +2,17 @@
 /// DDIM \cite song_2020_ddim, with DDPM as one end of it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/original_clip.hpp"
+#include "easy_diffusion/diffusion/transition.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
@@ -24,13 +28,14 @@ class Ddim {
   static constexpr SamplerTraits traits{.order = 1, .stochastic = true, .any_direction = true};
 
   /// \throw ValueError unless 0 <= eta <= 1
-  explicit Ddim(double eta = 0) : eta_(eta) {
+  explicit Ddim(double eta = 0, OriginalClip clip = OriginalClip::off) : eta_(eta), clip_(clip) {
     if (!(eta >= 0 && eta <= 1)) throw ValueError("eta: expected a number from 0 to 1, got " + sde::detail::shown(eta));
   }
 
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
   [[nodiscard]] const S& predicted_x0() const noexcept { return x0_; }
 
+  /// \throw ValueError for levels from picture to noise unless eta = 0, or that begin with a clean state
   void start(const NoiseLevels& levels) const {
     detail::check_levels<Ddim>("DDIM", levels);
     if (eta_ > 0 && !levels.denoises()) throw ValueError("DDIM: from picture to noise eta must be 0");
@@ -42,26 +47,39 @@ class Ddim {
     const NoiseLevel& from = levels[i];
     const NoiseLevel& to = levels[i + 1];
     denoiser(x, from, x0_);
-    const double deviation = eta_ * posterior_deviation(from, to);
+    double deviation = 0, epsilon = to.sigma;
+    if (eta_ > 0) {
+      deviation = eta_ * std::sqrt(transition(from, to).variance);
+      // sqrt(sigma_t^2 - deviation^2), without the difference
+      const double fresh = std::sqrt(1 - eta_ * eta_) * from.sigma, kept = eta_ * from.alpha / to.alpha * to.sigma;
+      epsilon = to.sigma / from.sigma * std::hypot(fresh, kept);
+    }
+    if (clip_ == OriginalClip::on) clip(x, from);
+    const double kept = epsilon / from.sigma;
+    const detail::StepWeights weights{kept, clip_ == OriginalClip::on ? to.alpha : to.alpha - from.alpha * kept, deviation};
     if (deviation == 0) {
-      detail::move(detail::keep_epsilon(from, to), x, x0_);
+      detail::move(weights, x, x0_);
       return;
     }
     sde::make_room(z_, x);
     detail::standard_noise(noise, i, from, z_);
-    const double kept = std::sqrt(std::fmax(0, to.sigma * to.sigma - deviation * deviation)) / from.sigma;
-    detail::move({kept, to.alpha - from.alpha * kept, deviation}, x, x0_, z_);
-  }
-
-  /// Deviation of the posterior of the cleaner state given the noisier one and x0:
-  /// sqrt(beta sigma_t^2 / sigma_s^2) with beta = sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2.
-  [[nodiscard]] static double posterior_deviation(const NoiseLevel& from, const NoiseLevel& to) {
-    const double kept = from.alpha / to.alpha * to.sigma;
-    return std::sqrt(std::fmax(0, from.sigma * from.sigma - kept * kept)) * to.sigma / from.sigma;
+    detail::move(weights, x, x0_, z_);
   }
 
  private:
+  /// x becomes its noise sigma epsilon, before x0 is clamped.
+  void clip(S& x, const NoiseLevel& from) {
+    sde::update_elements(
+        [alpha = from.alpha](auto& e, auto& p) {
+          using T = std::remove_reference_t<decltype(e)>;
+          e -= static_cast<T>(alpha) * p;
+          p = std::clamp(p, T(-1), T(1));
+        },
+        x, x0_);
+  }
+
   double eta_;
+  OriginalClip clip_;
   S x0_{}, z_{};
 };
 

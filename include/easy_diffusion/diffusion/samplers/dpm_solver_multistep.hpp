@@ -46,8 +46,8 @@ class DpmSolverMultistep {
     const NoiseLevel& to = levels[i + 1];
     denoiser(x, from, history_.push(from, x));
     const std::size_t used = detail::step_order(order, history_.count(), levels, i);
-    history_.add_to(x, to.sigma / from.sigma,
-                    detail::scaled(detail::predictor_weights(history_, used, to), to.alpha), used);
+    history_.add_to(x, to.sigma / from.sigma, detail::scaled(detail::predictor_weights(history_, used, to), to.alpha),
+                    used);
   }
 
  private:

@@ -16,23 +16,21 @@
 
 namespace easy_diffusion::diffusion {
 
-/// UniPC of order p with B(h) = e^h - 1 and x0 predicted. The predictor UniP-p is DPM-Solver++ of order p; the x0 found where it
+/// UniPC-p with B(h) = e^h - 1 and x0 predicted. The predictor UniP-p is DPM-Solver++ of order p; the x0 found where it
 /// arrives serves the next step, and first the corrector UniC-p: the step is taken again with a polynomial through that x0
-/// too, which raises its order by one. As both begin at the same state, the corrector only adds the difference of their weights
-/// to x. So a state is corrected as the next step begins, and the last one, for which nothing is evaluated, is not.
+/// too, which raises its order to p + 1. As both begin at the same state, the corrector only adds the difference of their
+/// weights to x. So a state is corrected as the next step begins, and the last one, for which nothing is evaluated, is not.
 ///
-/// The order of a step is at most p, one more than the evaluations before it, and the number of steps left before a clean end.
-/// A step from pure noise is of order 1 and not corrected.
+/// The p of a step is at most one more than the evaluations before it, and the number of steps left before a clean end. The
+/// first step, corrected, leaves an error of third order: what UniPC-3 has beyond that shows where the run has a past
+/// (`remember`), or begins at so much noise that x0 hardly changes. A step from pure noise is of order 1 and not corrected.
 template <sde::State S, int order>
 class UniPc {
   static_assert(order >= 1 && order <= 3, "UniPc: the order is 1, 2 or 3");
 
  public:
   using state_type = S;
-  static constexpr SamplerTraits traits{.order = order, .history = order};
-
-  /// \param corrector false: UniP alone
-  explicit UniPc(bool corrector = true) : corrector_(corrector) {}
+  static constexpr SamplerTraits traits{.order = std::min(order + 1, 3), .history = order};
 
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
   [[nodiscard]] const S& predicted_x0() const noexcept { return history_[0]; }
@@ -55,7 +53,7 @@ class UniPc {
     if (to_correct_ > 0) history_.add_to(x, 1, correction(), to_correct_ + 1);
     const std::size_t used = detail::step_order(order, history_.count(), levels, i);
     predicted_ = detail::scaled(detail::predictor_weights(history_, used, to), to.alpha);
-    to_correct_ = corrector_ && !from.is_pure_noise() ? used : 0;
+    to_correct_ = from.is_pure_noise() ? 0 : used;
     history_.add_to(x, to.sigma / from.sigma, predicted_, used);
   }
 
@@ -78,7 +76,6 @@ class UniPc {
     return w;
   }
 
-  bool corrector_;
   detail::History<S, places> history_;
   std::array<double, places> predicted_{};  ///< weights of the last step
   std::size_t to_correct_ = 0;              ///< order of the last step; 0: nothing to correct

@@ -58,6 +58,15 @@ class Classifier {
   /// \param x [N, H, W, C] \return logits, [N, classes]
   /// \throw ShapeError for pictures of another size
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
+    Tensor<T> h = features(x, ctx);
+    if (ctx != nullptr) ctx->last = h.shape();
+    h = std::move(h).reshaped(Shape{h.extent(0), h.extent(1) * h.extent(2) * h.extent(3)});
+    return linear_.forward(h, ctx ? &ctx->linear : nullptr);
+  }
+
+  /// What the linear layer sees. \param x [N, H, W, C] \return [N, ceil(H / 4), ceil(W / 4), channels[2]]
+  /// \throw ShapeError for pictures of another size
+  Tensor<T> features(const Tensor<T>& x, Context* ctx = nullptr) const {
     expect_rank("Classifier", 4, "[N, H, W, C]", x.shape());
     expect_shape("Classifier", Shape{x.extent(0), config_.height, config_.width, config_.picture_channels}, x.shape());
     if (ctx != nullptr) ctx->conv[0].input_gradient = ctx->input_gradient;
@@ -67,9 +76,7 @@ class Classifier {
       h = norm_[i].forward(h, ctx ? &ctx->norm[i] : nullptr);
       h = SiLU<T>().forward(h, ctx ? &ctx->act[i] : nullptr);
     }
-    if (ctx != nullptr) ctx->last = h.shape();
-    h = std::move(h).reshaped(Shape{h.extent(0), h.extent(1) * h.extent(2) * h.extent(3)});
-    return linear_.forward(h, ctx ? &ctx->linear : nullptr);
+    return h;
   }
 
   /// \param dy [N, classes] \return dx, [N, H, W, C]

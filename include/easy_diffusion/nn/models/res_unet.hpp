@@ -57,7 +57,7 @@ class ResUNet {
     build_down_and_middle();
     build_up();
     norm_ = GroupNormSiLU<T>(config_.groups, config_.channels[0]);
-    out_ = Conv2d<T>(config_.model_channels, config_.picture_channels, {.padding = 1, .bias = false});
+    out_ = Conv2d<T>(config_.model_channels, config_.result_channels(), {.padding = 1, .bias = false});
   }
 
   [[nodiscard]] const ResUNetConfig& config() const noexcept { return config_; }
@@ -65,7 +65,7 @@ class ResUNet {
   /// \param x         [N, H, W, C] pictures, H and W multiples of two to the number of halvings
   /// \param t         [N] times
   /// \param condition class numbers or embedding sequences, as the settings say; empty: no sample has one
-  /// \return [N, H, W, C]
+  /// \return [N, H, W, C], or as many channels as the settings ask for
   /// \throw ShapeError where something does not fit, ValueError for another kind of condition or a class out of range
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& t, const Condition<T>& condition,
                     Context* ctx = nullptr) const {

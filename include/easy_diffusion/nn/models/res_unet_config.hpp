@@ -20,6 +20,7 @@ enum class BlockKind { one_convolution, two_convolutions };
 
 struct ResUNetConfig {
   std::int64_t picture_channels = 1;
+  std::int64_t out_channels = 0;  ///< of the result; 0: as many as the pictures have
   std::int64_t model_channels = 32;                      ///< of the first convolution, and of the highest level
   std::vector<std::int64_t> channels{32, 64, 128, 256};  ///< one a level, the first equal to model_channels
   std::int64_t blocks = 2;  ///< residual blocks a level on the way down, one more on the way up
@@ -45,6 +46,10 @@ struct ResUNetConfig {
 
   /// The output is divided by this function of the time (the noise's standard deviation). Empty: not divided.
   std::function<double(double)> marginal_std{};
+
+  [[nodiscard]] std::int64_t result_channels() const noexcept {
+    return out_channels > 0 ? out_channels : picture_channels;
+  }
 
   /// The original's class `UNetTransformerArchResBlock`. \param marginal_std as above
   static ResUNetConfig unet_transformer_arch_res_block(std::function<double(double)> marginal_std = {}) {

@@ -91,9 +91,9 @@ class UNet {
       up_.push_back(std::move(level));
     }
     if (config_.padded)
-      padded_out_ = Conv2d<T>(joined(channels[0]), config_.picture_channels, {.padding = 1});
+      padded_out_ = Conv2d<T>(joined(channels[0]), config_.result_channels(), {.padding = 1});
     else
-      out_ = ConvTranspose2d<T>(joined(channels[0]), config_.picture_channels, {.stride = 1});
+      out_ = ConvTranspose2d<T>(joined(channels[0]), config_.result_channels(), {.stride = 1});
   }
 
   [[nodiscard]] const UNetConfig& config() const noexcept { return config_; }
@@ -101,7 +101,7 @@ class UNet {
   /// \param x         [N, H, W, C] pictures
   /// \param t         [N] times
   /// \param condition class numbers or embedding sequences, as the settings say; empty: no sample has one
-  /// \return [N, H, W, C]
+  /// \return [N, H, W, C], or as many channels as the settings ask for
   /// \throw ShapeError where shapes do not fit, or the pictures are too small
   /// \throw ValueError for another kind of condition than the settings say, or a class number out of range
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& t, const Condition<T>& condition,

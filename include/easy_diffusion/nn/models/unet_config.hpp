@@ -19,6 +19,7 @@ struct UNetConfig {
   std::vector<std::int64_t> channels{32, 64, 128, 256};  ///< one a level, at least two levels
   std::int64_t embed_dim = 256;                          ///< width of the time embedding, even
   std::int64_t picture_channels = 1;
+  std::int64_t out_channels = 0;  ///< of the result; 0: as many as the pictures have
   Skip skip = Skip::concatenate;
   std::int64_t first_groups = 4;  ///< groups of the first level's GroupNorm
   std::int64_t groups = 32;       ///< groups of all the others
@@ -42,6 +43,10 @@ struct UNetConfig {
   /// The output is divided by this function of the time (the noise's standard deviation, so that the network's own
   /// output stays near unit size). Empty: not divided.
   std::function<double(double)> marginal_std{};
+
+  [[nodiscard]] std::int64_t result_channels() const noexcept {
+    return out_channels > 0 ? out_channels : picture_channels;
+  }
 
   /// The original's class `UNet`. \param marginal_std as above
   static UNetConfig unet(std::function<double(double)> marginal_std = {}) {

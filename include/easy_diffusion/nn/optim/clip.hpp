@@ -1,5 +1,5 @@
 /// \file
-/// Gradient-norm clipping.
+/// Gradients as a whole: their norm, scaling, clipping.
 #pragma once
 
 #include <algorithm>
@@ -43,21 +43,25 @@ template <class Model>
   return std::sqrt(total);
 }
 
+/// All gradients times a number.
+template <class Model>
+void scale_gradients(Model& model, double scale) {
+  for_each_trained(model, [&](const Name&, auto& parameter, const Entry&) {
+    auto* const g = parameter.grad.data();
+    const auto factor = static_cast<std::remove_reference_t<decltype(*g)>>(scale);
+    parallel_for(0, parameter.grad.size(), 16384, [=](std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i) g[i] *= factor;
+    });
+  });
+}
+
 /// Scales all gradients so that their norm is at most `max_norm`, as `torch.nn.utils.clip_grad_norm_`.
 /// \return the norm before
 template <class Model>
 double clip_gradient_norm(Model& model, double max_norm) {
   const double norm = gradient_norm(model);
   const double scale = max_norm / (norm + 1e-6);
-  if (scale < 1) {
-    for_each_trained(model, [&](const Name&, auto& parameter, const Entry&) {
-      auto* const g = parameter.grad.data();
-      const auto factor = static_cast<std::remove_reference_t<decltype(*g)>>(scale);
-      parallel_for(0, parameter.grad.size(), 16384, [=](std::int64_t first, std::int64_t last) {
-        for (std::int64_t i = first; i < last; ++i) g[i] *= factor;
-      });
-    });
-  }
+  if (scale < 1) scale_gradients(model, scale);
   return norm;
 }
 

@@ -12,7 +12,7 @@
 
 namespace easy_diffusion::nn {
 
-/// The rate rises linearly over `warmup_steps`, then follows `shape`.
+/// The rate rises linearly over `warmup_steps`, then follows `shape`, and in the end, where asked for, settles.
 struct LearningRate {
   enum class Shape {
     constant,
@@ -27,6 +27,8 @@ struct LearningRate {
   double minimum = 0;
   std::int64_t total = 1;
   std::int64_t warmup_steps = 0;
+  std::int64_t settle_after = -1;  ///< steps before the rate becomes `settle_rate`; negative: it never does
+  double settle_rate = 0;
 
   static LearningRate constant(double base) { return {.base = base}; }
   /// \throw ValueError for period < 1
@@ -46,8 +48,18 @@ struct LearningRate {
     return result;
   }
 
+  /// From step `after` on the rate is `rate`. \throw ValueError for after < 0
+  [[nodiscard]] LearningRate with_settling(std::int64_t after, double rate) const {
+    if (after < 0) throw ValueError("learning rate: expected to settle after at least 0 steps, got " + std::to_string(after));
+    LearningRate result = *this;
+    result.settle_after = after;
+    result.settle_rate = rate;
+    return result;
+  }
+
   /// Rate of the step that has `step` steps before it. During warm-up the first step has base / warmup_steps.
   [[nodiscard]] double at(std::int64_t step) const {
+    if (settle_after >= 0 && step >= settle_after) return settle_rate;
     double rate = base;
     if (shape == Shape::exponential) rate = base * std::pow(gamma, static_cast<double>(step / period));
     if (shape == Shape::cosine) {

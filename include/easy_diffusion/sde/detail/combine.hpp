@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <type_traits>
 #include <utility>
@@ -11,8 +12,17 @@
 
 namespace easy_diffusion::sde::detail {
 
-// Sums are written so that a compiler that fuses products into them can do it in one way only: the bits of an
-// element are then the same wherever in a vector loop it lies.
+/// a b + c, rounded once where the processor has an instruction for it. Said outright, as a compiler that may fuse
+/// products into sums decides anew in every loop: the bits of an element are the same for every kind of state, and
+/// wherever in a vector loop it lies.
+template <class T>
+T multiply_add(T a, T b, T c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return std::fma(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
 
 template <std::size_t n>
 struct Combination {
@@ -27,7 +37,7 @@ struct Combination {
  private:
   template <std::size_t... i, class T, class... K>
   T sum(std::index_sequence<i...>, T total, const K&... k) const {
-    ((total += static_cast<T>(c[i]) * k), ...);
+    ((total = multiply_add(static_cast<T>(c[i]), k, total)), ...);
     return total;
   }
 };

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/noise.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
@@ -51,7 +52,7 @@ class EulerMaruyama {
       if constexpr (drifts) {
         update_with_noise(AddScaledAndProduct{step.dt}, step, noise, dw_, x, drift_, diffusion_);
       } else {
-        update_with_noise([](auto& e, const auto& b, const auto& w) { e += b * w; }, step, noise, dw_, x, diffusion_);
+        update_with_noise([](auto& e, const auto& b, const auto& w) { e = detail::multiply_add(b, w, e); }, step, noise, dw_, x, diffusion_);
       }
     } else if constexpr (System::noise_type == NoiseType::general) {
       make_room(diffusion_, x);
@@ -77,29 +78,27 @@ class EulerMaruyama {
   }
 
  private:
-  // Sums are written so that a compiler that fuses products into them can do it in one way only: the bits of
-  // an element are then the same wherever in a vector loop it lies.
   struct AddScaled {
     double a;
     template <class T>
     void operator()(T& e, const T& p) const {
-      e += static_cast<T>(a) * p;
+      e = detail::multiply_add(static_cast<T>(a), p, e);
     }
   };
   struct AddTwoScaled {
     double a, b;
     template <class T>
     void operator()(T& e, const T& p, const T& q) const {
-      const T moved = e + static_cast<T>(a) * p;
-      e = moved + static_cast<T>(b) * q;
+      const T moved = detail::multiply_add(static_cast<T>(a), p, e);
+      e = detail::multiply_add(static_cast<T>(b), q, moved);
     }
   };
   struct AddScaledAndProduct {
     double a;
     template <class T>
     void operator()(T& e, const T& p, const T& q, const T& r) const {
-      const T moved = e + static_cast<T>(a) * p;
-      e = moved + q * r;
+      const T moved = detail::multiply_add(static_cast<T>(a), p, e);
+      e = detail::multiply_add(q, r, moved);
     }
   };
 

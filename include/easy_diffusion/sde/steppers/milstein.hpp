@@ -30,10 +30,10 @@ struct AddMilstein {
   template <class T>
   void operator()(T& e, const T& w, const T& f, const T& g, const T& slope) const {
     const T h = static_cast<T>(std::abs(dt));
-    const T moved = e + static_cast<T>(dt) * f;
-    const T shaken = moved + g * w;
-    const T area = static_cast<T>(0.5) * (w * w - h);
-    e = shaken + slope * area;
+    const T moved = multiply_add(static_cast<T>(dt), f, e);
+    const T shaken = multiply_add(g, w, moved);
+    const T area = static_cast<T>(0.5) * multiply_add(w, w, -h);
+    e = multiply_add(slope, area, shaken);
   }
 };
 

@@ -43,18 +43,18 @@ class PlatenWeak2 {
     detail::diffusion_of(system, work_, end, below_);
     detail::with_increment<System>(dw_, x, step, noise, [&](const auto& dw) {
       detail::combine(work_, x, {step.dt}, drift_);
-      detail::update_with_noise([](auto& e, const auto& w, const auto& g) { e += g * w; }, work_, dw, diffusion_);
+      detail::update_with_noise([](auto& e, const auto& w, const auto& g) { e = detail::multiply_add(g, w, e); }, work_, dw, diffusion_);
       detail::drift_or_zero(system, work_, end, drift_end_);
       detail::add_combination(x, {0.5 * step.dt, 0.5 * step.dt}, drift_, drift_end_);
       // A mean step has no noise, and (dW^2 - h) has the mean 0.
       if constexpr (!is_no_noise<Noise>) {
         detail::update_with_noise(
-            [h = root * root, root](auto& e, const auto& w, const auto& g, const auto& up, const auto& down) {
+            [h = root * root, share = 0.25 / root](auto& e, const auto& w, const auto& g, const auto& up, const auto& down) {
               using T = std::remove_reference_t<decltype(e)>;
               const T mean = T(0.25) * ((up + down) + (g + g));
-              const T slope = T(0.25) * (up - down) / static_cast<T>(root);
-              const T shaken = e + mean * w;
-              e = shaken + slope * (w * w - static_cast<T>(h));
+              const T slope = static_cast<T>(share) * (up - down);
+              const T shaken = detail::multiply_add(mean, w, e);
+              e = detail::multiply_add(slope, detail::multiply_add(w, w, -static_cast<T>(h)), shaken);
             },
             x, dw, diffusion_, above_, below_);
       }

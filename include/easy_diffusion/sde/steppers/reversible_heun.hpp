@@ -87,7 +87,7 @@ class ReversibleHeun {
       detail::drift_or_zero(system, z_, to, drift_next_);
       evaluate_diffusion(system, to);
       shake(system, to, dw, shake_next_);
-      detail::add_combination(x, {0.5 * h, 0.5 * h, 0.5 * s, 0.5 * s}, drift_, drift_next_, shake_, shake_next_);
+      detail::add_combination(x, {0.5 * h, 0.5 * s, 0.5 * h, 0.5 * s}, drift_, shake_, drift_next_, shake_next_);
       std::swap(drift_, drift_next_);
       t_ = to;
     });

@@ -132,7 +132,7 @@ class StochasticRungeKuttaAdditive {
         detail::drift_or_zero(system, x, step.t, drifts_[0]);
       } else {
         detail::with_places_in_use<A0<i>>([&](auto... j) {
-          detail::combine(work_, x, {Tableau::a0[i][j] * step.dt..., of_dz}, drifts_[j]..., dz_);
+          detail::combine(work_, x, {of_dz, Tableau::a0[i][j] * step.dt...}, dz_, drifts_[j]...);
         });
         detail::drift_or_zero(system, work_, step.t + Tableau::c0[i] * step.dt, drifts_[i]);
       }
@@ -142,7 +142,8 @@ class StochasticRungeKuttaAdditive {
 
   template <std::size_t... i>
   void finish(S& x, const Step& step, const Weights& w, std::index_sequence<i...>) {
-    detail::add_combination(x, {Tableau::alpha[i] * step.dt..., w.of_dw, w.of_dz}, drifts_[i]..., dw_, dz_);
+    // The noise first: the last drift is what a processor waits for.
+    detail::add_combination(x, {w.of_dw, w.of_dz, Tableau::alpha[i] * step.dt...}, dw_, dz_, drifts_[i]...);
   }
 
   std::array<S, n> drifts_{};
@@ -231,11 +232,10 @@ class StochasticRungeKuttaDiagonal {
       const T space_time = z / static_cast<T>(dt);                  // I_(1,0) / h
       const T three = w * (ww - static_cast<T>(3) * h) / (static_cast<T>(6) * h);  // I_(1,1,1) / h
       T sum = e;
-      sum += weight<0>(w, two, space_time, three) * g0;
-      sum += weight<1>(w, two, space_time, three) * g1;
-      sum += weight<2>(w, two, space_time, three) * g2;
-      sum += weight<3>(w, two, space_time, three) * g3;
-      e = sum;
+      sum = detail::multiply_add(weight<0>(w, two, space_time, three), g0, sum);
+      sum = detail::multiply_add(weight<1>(w, two, space_time, three), g1, sum);
+      sum = detail::multiply_add(weight<2>(w, two, space_time, three), g2, sum);
+      e = detail::multiply_add(weight<3>(w, two, space_time, three), g3, sum);
     }
 
    private:
@@ -243,12 +243,11 @@ class StochasticRungeKuttaDiagonal {
     static T weight(T w, T two, T space_time, T three) {
       T sum = 0;
       if constexpr (all) {
-        sum += static_cast<T>(Tableau::beta1[i]) * w;
-        sum += static_cast<T>(Tableau::beta2[i]) * two;
+        sum = detail::multiply_add(static_cast<T>(Tableau::beta1[i]), w, sum);
+        sum = detail::multiply_add(static_cast<T>(Tableau::beta2[i]), two, sum);
       }
-      sum += static_cast<T>(Tableau::beta3[i]) * space_time;
-      sum += static_cast<T>(Tableau::beta4[i]) * three;
-      return sum;
+      sum = detail::multiply_add(static_cast<T>(Tableau::beta3[i]), space_time, sum);
+      return detail::multiply_add(static_cast<T>(Tableau::beta4[i]), three, sum);
     }
   };
 
@@ -260,8 +259,8 @@ class StochasticRungeKuttaDiagonal {
     void operator()(T& e, const T& z, const G&... g) const {
       T sum = 0;
       std::size_t j = 0;
-      ((sum += static_cast<T>(c[j++]) * g), ...);
-      e += z * sum;
+      ((sum = detail::multiply_add(static_cast<T>(c[j++]), g, sum)), ...);
+      e = detail::multiply_add(z, sum, e);
     }
   };
 

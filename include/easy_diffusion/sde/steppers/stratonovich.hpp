@@ -34,7 +34,7 @@ class StratonovichHeun {
     expect_fit<StratonovichHeun, System>();
     evaluate(system, x, step, noise);
     const double h = 0.5 * step.dt;
-    detail::add_combination(x, {h, h, 0.5, 0.5}, drift_, drift_end_, shake_, shake_end_);
+    detail::add_combination(x, {h, 0.5, h, 0.5}, drift_, shake_, drift_end_, shake_end_);
   }
 
   /// Tries a step from `x`, which it leaves as it is.
@@ -47,7 +47,7 @@ class StratonovichHeun {
     const double h = 0.5 * step.dt;
     make_room(next, x);
     make_room(error, x);
-    detail::combine(next, x, {h, h, 0.5, 0.5}, drift_, drift_end_, shake_, shake_end_);
+    detail::combine(next, x, {h, 0.5, h, 0.5}, drift_, shake_, drift_end_, shake_end_);
     fill(error, 0);
     detail::add_combination(error, {h, -h, 0.5, -0.5}, drift_end_, drift_, shake_end_, shake_);
   }

@@ -1,5 +1,5 @@
 /// \file
-/// Denoising score matching of a model that is told the class of each picture.
+/// An objective for a model that is told the class of each picture.
 #pragma once
 
 #include <cstddef>
@@ -12,21 +12,20 @@
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/condition.hpp"
-#include "easy_diffusion/train/denoising_score_matching.hpp"
 
 namespace easy_diffusion::train {
 
-/// `DenoisingScoreMatching` with the class as condition. With probability `dropout` a picture's class is left out, so
-/// that the model learns both scores that classifier-free guidance needs \cite ho_2022_guidance. Whose class is left
+/// Another objective with the class as condition. With probability `dropout` a picture's class is left out, so
+/// that the model learns both predictions that classifier-free guidance needs \cite ho_2022_guidance. Whose class is left
 /// out in a step is a function of the address (seed, streams::condition_dropout, step).
-template <class Process>
-class ConditionalScoreMatching {
+/// \tparam Objective `accumulate(model, pictures, seed, step, ctx, condition)`
+template <class Objective>
+class Conditional {
  public:
   static constexpr bool uses_labels = true;
 
   /// \throw ValueError unless 0 <= dropout <= 1
-  ConditionalScoreMatching(Process process, double dropout)
-      : matching_(std::move(process)), dropout_(dropout) {
+  Conditional(Objective objective, double dropout) : objective_(std::move(objective)), dropout_(dropout) {
     if (!(dropout >= 0 && dropout <= 1))
       throw ValueError("condition dropout: expected a probability, got " + std::to_string(dropout));
   }
@@ -46,17 +45,21 @@ class ConditionalScoreMatching {
 
   /// One batch: adds the gradients of the loss to the model's and returns the loss.
   /// \param pictures [N, H, W, C], N >= 1 \param labels N class numbers
-  /// \throw ShapeError, ValueError as `DenoisingScoreMatching::accumulate` and the model's own
+  /// \throw ShapeError, ValueError as the objective and the model
   template <class Model>
   double accumulate(Model& model, const Tensor<typename Model::value_type>& pictures,
                     const std::vector<std::int64_t>& labels, std::uint64_t seed, std::uint32_t step,
-                    typename Model::Context& ctx) const {
-    return matching_.accumulate(model, pictures, seed, step, ctx,
-                                condition<typename Model::value_type>(labels, seed, step));
+                    typename Model::Context& ctx) {
+    return objective_.accumulate(model, pictures, seed, step, ctx,
+                                 condition<typename Model::value_type>(labels, seed, step));
   }
 
+  template <class F>
+  void visit_state(F&& f) requires requires(Objective& objective) { objective.visit_state(f); }
+  { objective_.visit_state(f); }
+
  private:
-  DenoisingScoreMatching<Process> matching_;
+  Objective objective_;
   double dropout_;
 };
 

@@ -1,6 +1,6 @@
 // Training a model that is told classes: whose class is left out, that it learns the classes, that a resume leaves no trace.
 
-#include "easy_diffusion/train/conditional_score_matching.hpp"
+#include "easy_diffusion/train/conditional.hpp"
 
 #include <cstdint>
 #include <vector>
@@ -8,6 +8,7 @@
 #include "easy_diffusion/diffusion/guidance.hpp"
 #include "easy_diffusion/nn/models/unet.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
+#include "easy_diffusion/train/denoising_score_matching.hpp"
 #include "support/catch.hpp"
 #include "support/paths.hpp"
 #include "support/tensors.hpp"
@@ -18,7 +19,7 @@ using namespace easy_diffusion::test;
 
 namespace {
 
-using Objective = train::ConditionalScoreMatching<sde::VarianceExploding>;
+using Objective = train::Conditional<train::DenoisingScoreMatching<sde::VarianceExploding>>;
 
 nn::UNetConfig conditional_unet() {
   nn::UNetConfig config = small_unet();
@@ -46,7 +47,7 @@ struct Run {
       : dataset(black_and_white()),
         model(conditional_unet()),
         batcher(dataset, {.batch_size = 8, .seed = 1}),
-        trainer((nn::initialize(model, 1), model), Objective(sde::VarianceExploding(25), 0.3), batcher,
+        trainer((nn::initialize(model, 1), model), Objective(train::DenoisingScoreMatching(sde::VarianceExploding(25)), 0.3), batcher,
                 nn::Adam<float>(), {.seed = 1, .learning_rate = nn::LearningRate::constant(3e-3)}) {}
 
   data::ImageDataset dataset;
@@ -60,7 +61,7 @@ struct Run {
 TEST_CASE("whose class is left out is a function of seed and step, in the share asked for", "[train][condition]") {
   const std::vector<std::int64_t> labels(10'000, 3);
   const auto left_out = [&](double dropout, std::uint64_t seed, std::uint32_t step) {
-    const auto told = Objective(sde::VarianceExploding(25), dropout).condition<float>(labels, seed, step);
+    const auto told = Objective(train::DenoisingScoreMatching(sde::VarianceExploding(25)), dropout).condition<float>(labels, seed, step);
     std::vector<std::size_t> which;
     for (std::size_t n = 0; n < labels.size(); ++n) {
       if (told.classes[n] == -1) which.push_back(n);
@@ -76,7 +77,7 @@ TEST_CASE("whose class is left out is a function of seed and step, in the share 
   CHECK(left_out(0.1, 1, 7) == some);
   CHECK(left_out(0.1, 1, 8) != some);
   CHECK(left_out(0.1, 2, 7) != some);
-  CHECK_THROWS_AS(Objective(sde::VarianceExploding(25), 1.5), ValueError);
+  CHECK_THROWS_AS(Objective(train::DenoisingScoreMatching(sde::VarianceExploding(25)), 1.5), ValueError);
 }
 
 TEST_CASE("a conditional model learns what its classes look like", "[train][condition]") {

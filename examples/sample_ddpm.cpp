@@ -1,0 +1,348 @@
+/// Paints pictures with a diffusion model, by any of the library's samplers. Leaves samples.png (a grid), samples.gif (what
+/// the model believes to be under the noise, step after step) and samples.npy (the numbers); of a model that is told classes
+/// also labels.npy, and with --trajectory trajectory.png and trajectory.npy.
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "easy_diffusion/core/random.hpp"
+#include "easy_diffusion/data/framing.hpp"
+#include "easy_diffusion/diffusion/clipping.hpp"
+#include "easy_diffusion/diffusion/guidance.hpp"
+#include "easy_diffusion/diffusion/inpainting.hpp"
+#include "easy_diffusion/diffusion/noised.hpp"
+#include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/registry.hpp"
+#include "easy_diffusion/diffusion/spacing.hpp"
+#include "easy_diffusion/io/image.hpp"
+#include "easy_diffusion/io/npy.hpp"
+#include "easy_diffusion/sde/noise.hpp"
+#include "easy_diffusion/train/checkpoint.hpp"
+#include "easy_diffusion/train/diffusion_model.hpp"
+#include "support/classes.hpp"
+#include "support/interrupt.hpp"
+#include "support/options.hpp"
+#include "support/progress.hpp"
+#include "support/samples.hpp"
+
+namespace ed = easy_diffusion;
+namespace ex = easy_diffusion::examples;
+namespace df = easy_diffusion::diffusion;
+
+namespace {
+
+using Pictures = ed::Tensor<float>;
+using Model = ed::train::DiffusionModel<float>;
+
+struct Options {
+  std::string checkpoint;
+  std::string sampler = "ddim";
+  std::int64_t steps = 50;
+  std::string spacing = "trailing";
+  double rho = 7;
+  bool end_with_noise = false;
+  std::string variance;
+  double eta = 0, churn = 40, tolerance = 1e-3, signal_to_noise = 0.16;
+  double guidance = 1;
+  double guidance_rescale = 0;
+  std::string clip = "range";
+  std::int64_t samples = 64;
+  std::int64_t batch = 64;
+  std::int64_t first = 0;
+  std::int64_t frames = 60;
+  bool raw_weights = false;
+  bool trajectory = false;
+  std::string classes;
+  std::string init;
+  double strength = 0.6;
+  std::string inpaint;
+  std::int64_t resampling = 1;
+
+  void add_to(ex::CommandLine& line) {
+    std::string names;
+    for (const std::string& name : df::sampler_names()) names += (names.empty() ? "" : ", ") + name;
+    line.add("--checkpoint", checkpoint, "file that train_ddpm has left")->required();
+    line.add("--sampler", sampler, "one of " + names);
+    line.add<std::int64_t>("--steps", steps, "number of steps, 1 to the model's timesteps", 1, 1'000'000);
+    line.add("--spacing", spacing,
+             "of the steps: leading, trailing, linspace, quadratic (whole timesteps), karras, exponential or log_snr");
+    line.add("--rho", rho, "of the Karras spacing", 1e-3, 1e3);
+    line.add("--end-with-noise", end_with_noise, "end at the schedule's cleanest level instead of the clean picture");
+    line.add("--eta", eta, "share of the posterior's noise, for samplers that take it", 0.0, 100.0);
+    line.add("--variance", variance,
+             "of ddpm's steps: fixed_small, fixed_large, learned or learned_range; what the model was trained for where "
+             "nothing is given");
+    line.add("--churn", churn, "noise that edm adds and removes", 0.0, 1e6);
+    line.add("--tolerance", tolerance, "relative and absolute, of rk45's steps", 1e-12, 1.0);
+    line.add("--signal-to-noise", signal_to_noise, "of the corrections of predictor_corrector", 1e-6, 10.0);
+    line.add("--guidance", guidance,
+             "how much the class counts: 1 as it was learned, more exaggerates it, at twice the time", 0.0, 100.0);
+    line.add("--guidance-rescale", guidance_rescale, "how far guided pictures get their contrast back", 0.0, 1.0);
+    line.add("--clip", clip, "predicted pictures: none, range (clipped to the data's) or dynamic (thresholded)");
+    line.add<std::int64_t>("--samples", samples, "number of pictures", 1, 1'000'000);
+    line.add<std::int64_t>("--batch", batch, "pictures painted together; changes speed and memory, not the pictures", 1,
+                           65536);
+    line.add<std::int64_t>("--first", first, "number of the first picture: --first 64 continues where 64 ended", 0,
+                           1'000'000'000);
+    line.add<std::int64_t>("--frames", frames, "frames of samples.gif; 0: none", 0, 1000);
+    line.add("--trajectory", trajectory, "also leave the states of up to 8 pictures, after every step");
+    line.add("--raw-weights", raw_weights, "the last weights instead of their average");
+    line.add("--classes", classes,
+             "of a model that is told classes: all, or numbers such as 0,3,5; picture after picture goes round them");
+    line.add("--init", init, "picture to start from, instead of noise; it is cropped to a square and resized");
+    line.add("--strength", strength, "share of the steps that an --init picture goes through", 1e-6, 1.0);
+    line.add("--inpaint", inpaint, "picture whose white part is painted anew; the rest stays as in --init");
+    line.add<std::int64_t>("--resampling", resampling,
+                           "times that each step of --inpaint is walked: more fits the new part better to the rest", 1,
+                           1000);
+  }
+
+  /// What of it does not depend on the checkpoint. \throw ValueError naming the option
+  void check(const ex::CommandLine& line) const {
+    for (const char* option : {"--strength", "--inpaint"})
+      if (init.empty() && line.given(option)) throw ed::ValueError(std::string(option) + ": needs --init");
+    if (!inpaint.empty() && line.given("--strength"))
+      throw ed::ValueError("--strength: cannot be together with --inpaint, which starts from noise");
+    if (inpaint.empty() && line.given("--resampling")) throw ed::ValueError("--resampling: needs --inpaint");
+    if (clip != "none" && clip != "range" && clip != "dynamic")
+      throw ed::ValueError("--clip: expected none, range or dynamic, got '" + clip + "'");
+  }
+};
+
+/// What samplers ask, with whatever is behind it.
+struct PictureDenoiser {
+  std::function<void(const Pictures&, const df::NoiseLevel&, Pictures&)> x0;
+  std::function<void(const Pictures&, const df::NoiseLevel&, Pictures&, Pictures&)> x0_and_variance;
+
+  void operator()(const Pictures& x, const df::NoiseLevel& level, Pictures& out) const { x0(x, level, out); }
+  void operator()(const Pictures& x, const df::NoiseLevel& level, Pictures& out, Pictures& v) const {
+    x0_and_variance(x, level, out, v);
+  }
+};
+
+template <class D>
+PictureDenoiser erased(const D& denoiser) {
+  return {denoiser, denoiser};
+}
+
+/// A denoiser whose x0 is kept in range as the options ask for.
+template <class D>
+PictureDenoiser in_range(const std::string& clip, const D& denoiser) {
+  if (clip == "range") return erased(df::clipped(denoiser));
+  if (clip == "dynamic") return erased(df::thresholded(denoiser));
+  return erased(denoiser);
+}
+
+PictureDenoiser make_denoiser(const Model& model, const Options& options, const std::vector<std::int64_t>& classes) {
+  ed::nn::Condition<float> told;
+  told.classes = classes;
+  const auto conditional = model.denoiser(std::move(told));
+  if (options.guidance == 1) return in_range(options.clip, conditional);
+  return in_range(options.clip,
+                  df::guided(conditional, model.denoiser(), options.guidance, options.guidance_rescale));
+}
+
+/// A picture from a file in the model's size and channels, in [-1, 1], as often as there are pictures in `shape`.
+Pictures load_pictures(const std::string& path, const ed::Shape& shape) {
+  if (shape[1] != shape[2])
+    throw ed::ShapeError(path + ": expected a model of square pictures, got one of " + shape.to_string());
+  if (shape[3] != 1 && shape[3] != 3)
+    throw ed::ShapeError(path + ": expected a model of pictures with 1 or 3 channels, got " + shape.to_string());
+  ed::Tensor<std::uint8_t> bytes;
+  try {
+    bytes = ed::data::framed(ed::io::load_image<float>(path), {.size = shape[1], .channels = shape[3], .max_enlargement = 4096});
+  } catch (const ed::ValueError& error) { throw ed::ValueError(path + ": " + error.what()); }
+  Pictures pictures = Pictures::uninitialized(shape);
+  for (std::int64_t i = 0; i < pictures.size(); ++i)
+    pictures[i] = static_cast<float>(2 * static_cast<int>(bytes[i % bytes.size()]) - 255) / 255.0F;
+  return pictures;
+}
+
+/// From [-1, 1] to [0, 1].
+Pictures shown(const Pictures& x) {
+  Pictures result = x;
+  for (float& v : result) v = 0.5F * (v + 1);
+  return result;
+}
+
+/// A state as a picture: what noise it has left, at a contrast that shows it.
+Pictures shown_state(const Pictures& x) {
+  Pictures result = x;
+  for (float& v : result) v = 0.5F + v / 5;
+  return result;
+}
+
+/// The states of the first pictures after every step.
+class Trajectory {
+ public:
+  Trajectory(std::int64_t steps, const ed::Shape& pictures, std::int64_t most = 8)
+      : rows_(std::min(pictures[0], most)), states_({steps + 1, rows_, pictures[1], pictures[2], pictures[3]}) {}
+
+  void record(std::int64_t begin, std::int64_t step, const Pictures& x) {
+    const std::int64_t rows = std::min(x.extent(0), rows_ - begin);
+    if (rows <= 0) return;
+    const std::int64_t elements = x.size() / x.extent(0);
+    std::copy_n(x.data(), rows * elements, states_.data() + (step * rows_ + begin) * elements);
+  }
+
+  void save(const std::filesystem::path& folder) const {
+    ed::io::write_npy(folder / "trajectory.npy", states_);
+    const std::int64_t steps = states_.extent(0), columns = std::min<std::int64_t>(steps, 11);
+    const std::int64_t elements = states_.size() / steps / rows_;
+    const ed::Shape& s = states_.shape();
+    Pictures strip = Pictures::uninitialized({rows_ * columns, s[2], s[3], s[4]});
+    for (std::int64_t row = 0; row < rows_; ++row)
+      for (std::int64_t column = 0; column < columns; ++column) {
+        const std::int64_t step = columns > 1 ? column * (steps - 1) / (columns - 1) : 0;
+        std::copy_n(states_.data() + (step * rows_ + row) * elements, elements,
+                    strip.data() + (row * columns + column) * elements);
+      }
+    ed::io::save_png(folder / "trajectory.png",
+                     ed::io::make_grid(shown_state(strip), {.columns = columns, .padding = 2, .scale = 2}));
+  }
+
+ private:
+  std::int64_t rows_;
+  Pictures states_;
+};
+
+void program(ex::CommandLine& line) {
+  Options options;
+  line.describe("Paints pictures with a trained diffusion model.");
+  options.add_to(line);
+  line.parse();
+  options.check(line);
+  if (line.smoke) {
+    if (!line.given("--samples")) options.samples = 4;
+    if (!line.given("--steps")) options.steps = 4;
+    if (!line.given("--frames")) options.frames = 4;
+  }
+
+  const ed::train::Checkpoint checkpoint(options.checkpoint);
+  const Model model(checkpoint, !options.raw_weights);
+  const bool conditional = model.classes() > 0;
+  for (const char* option : {"--classes", "--guidance", "--guidance-rescale"})
+    if (!conditional && line.given(option))
+      throw ed::ValueError(std::string(option) + ": the model of " + options.checkpoint + " is told no classes");
+  ex::ClassRound classes{.classes = {}, .first = options.first};
+  if (conditional)
+    classes.classes =
+        ex::read_classes("--classes", options.classes.empty() ? "all" : options.classes, model.classes());
+  if (conditional && !line.given("--samples")) options.samples = classes.count() * (line.smoke ? 1 : 8);
+
+  const auto schedule = model.settings().make_schedule();
+  df::NoiseLevels levels = df::noise_levels(
+      schedule, options.steps,
+      {.spacing = df::spacing_by_name(options.spacing),
+       .end = options.end_with_noise ? df::End::smallest : df::End::clean,
+       .rho = options.rho});
+  const ed::Shape all = model.settings().pictures(options.samples);
+  std::optional<Pictures> init, mask;
+  if (!options.init.empty()) init = load_pictures(options.init, all.with_front(1));
+  if (!options.inpaint.empty()) {
+    mask = load_pictures(options.inpaint, all.with_front(1));
+    for (float& v : *mask) v = v > 0 ? 0.0F : 1.0F;
+  } else if (init) {
+    levels = levels.tail(options.strength);
+  }
+  const auto repeated = [](const Pictures& one, std::int64_t count) {
+    Pictures result = Pictures::uninitialized(one.shape().with_front(count));
+    for (std::int64_t i = 0; i < count; ++i) std::copy_n(one.data(), one.size(), result.data() + i * one.size());
+    return result;
+  };
+
+  df::SamplerOptions sampler_options;
+  sampler_options.path = df::schedule_path(schedule);
+  if (line.given("--eta")) sampler_options.eta = options.eta;
+  if (line.given("--variance"))
+    sampler_options.variance = df::variance_type_by_name(options.variance);
+  else if (options.sampler == "ddpm")
+    sampler_options.variance = model.settings().variance;
+  if (line.given("--churn")) sampler_options.churn = options.churn;
+  if (line.given("--tolerance")) sampler_options.tolerance = options.tolerance;
+  if (line.given("--signal-to-noise")) sampler_options.signal_to_noise = options.signal_to_noise;
+
+  const ex::InterruptGuard guard;
+  ex::Progress progress("sampling");
+  Pictures pictures = Pictures::uninitialized(all);
+  const std::int64_t elements = pictures.size() / options.samples;
+  const std::int64_t walked = levels.steps() * (mask ? options.resampling : 1);
+  ex::Film film(options.frames, walked, all, classes.count());
+  std::optional<Trajectory> trajectory;
+  if (options.trajectory) trajectory.emplace(walked, all);
+  bool stopped = false;
+  const std::int64_t evaluations = df::with_sampler<Pictures>(options.sampler, sampler_options, [&](auto& sampler) {
+    using Sampler = std::remove_reference_t<decltype(sampler)>;
+    const std::int64_t declared = sampler.evaluations(levels);
+    std::printf("%s after %lld training steps: %lld pictures, %s, %lld steps, %s%lld evaluations%s, %d threads\n",
+                checkpoint.model_settings()["architecture"].template get<std::string>().c_str(),
+                static_cast<long long>(checkpoint.steps()), static_cast<long long>(options.samples),
+                options.sampler.c_str(), static_cast<long long>(levels.steps()), Sampler::traits.adaptive ? "at least " : "",
+                static_cast<long long>(declared), options.guidance == 0 || options.guidance == 1 ? "" : " of two",
+                ed::num_threads());
+    std::fflush(stdout);
+    // An adaptive sampler chooses steps for each picture, and is told one class at a time.
+    const std::int64_t batch = Sampler::traits.adaptive ? 1 : options.batch;
+    std::int64_t made = 0;
+    for (std::int64_t begin = 0; begin < options.samples && !stopped; begin += batch) {
+      const std::int64_t count = std::min(batch, options.samples - begin);
+      const auto first_element = static_cast<std::uint64_t>((options.first + begin) * elements);
+      const ed::NoiseAddress start{line.seed, ed::streams::initial_state, 0};
+      Pictures x = Pictures::uninitialized(all.with_front(count));
+      if (init && !mask)
+        x = df::noised(repeated(*init, count), levels.front(), start, first_element);
+      else
+        ed::sde::draw_normal(x, levels.front().sigma, start, first_element);
+
+      film.begin_batch(begin);
+      if (trajectory) trajectory->record(begin, 0, x);
+      const auto observer = [&](const df::SamplerView<Pictures>& view) {
+        film.record(view.step == view.steps ? view.step : view.step - 1, [&] { return shown(view.x0); });
+        if (trajectory) trajectory->record(begin, view.step, view.x);
+        const double part = static_cast<double>(view.step) / static_cast<double>(view.steps);
+        const double done = static_cast<double>(begin) + part * static_cast<double>(count);
+        char text[80];
+        std::snprintf(text, sizeof text, "picture %lld/%lld  step %lld/%lld", static_cast<long long>(begin + count),
+                      static_cast<long long>(options.samples), static_cast<long long>(view.step),
+                      static_cast<long long>(view.steps));
+        progress.update(done / static_cast<double>(options.samples), text, done);
+        stopped = ex::InterruptGuard::interrupted();
+        return stopped ? ed::sde::Flow::stop : ed::sde::Flow::go_on;
+      };
+      const PictureDenoiser denoiser = make_denoiser(model, options, classes.of(begin, count));
+      const ed::sde::BrownianNoise noise{line.seed, first_element};
+      const df::SampleResult result =
+          mask ? df::inpaint(sampler, denoiser, x, levels, noise, repeated(*init, count), repeated(*mask, count),
+                             {.resampling = options.resampling, .seed = line.seed, .first_element = first_element},
+                             observer)
+               : df::sample(sampler, denoiser, x, levels, noise, observer);
+      made += result.evaluations * count;
+      ex::copy_rows(shown(x), pictures.view().slice(begin, count));
+    }
+    return made;
+  });
+  progress.clear();
+  if (stopped) throw ed::Error("interrupted; nothing was written");
+
+  ex::save_samples(line.out, options.checkpoint, pictures, classes);
+  film.save(line.out / "samples.gif");
+  if (trajectory) trajectory->save(line.out);
+  std::printf("%lld pictures, %.4g evaluations each, in %.1f s: %s\n", static_cast<long long>(options.samples),
+              static_cast<double>(evaluations) / static_cast<double>(options.samples), progress.seconds(),
+              (line.out / "samples.png").c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int code = ex::run_main(argc, argv, program);
+  return code == 2 && ex::InterruptGuard::interrupted() ? 130 : code;
+}

@@ -1,0 +1,227 @@
+/// Trains a diffusion model on pictures: a U-Net learns the noise in pictures that a schedule has noised, of all pictures
+/// or of each class. Leaves checkpoint.safetensors, loss.csv and loss.png, with --snapshot-every and --sample-every also
+/// snapshot_<step>.safetensors and samples_<step>.png; sample_ddpm paints with the checkpoint.
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "easy_diffusion/core/random.hpp"
+#include "easy_diffusion/diffusion/clipping.hpp"
+#include "easy_diffusion/diffusion/diffusion_loss.hpp"
+#include "easy_diffusion/diffusion/parameterization.hpp"
+#include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/dpm_solver_multistep.hpp"
+#include "easy_diffusion/diffusion/spacing.hpp"
+#include "easy_diffusion/diffusion/variance_type.hpp"
+#include "easy_diffusion/io/image.hpp"
+#include "easy_diffusion/nn/optim/adam.hpp"
+#include "easy_diffusion/sde/noise.hpp"
+#include "easy_diffusion/train/conditional.hpp"
+#include "easy_diffusion/train/denoising_diffusion.hpp"
+#include "easy_diffusion/train/diffusion_model.hpp"
+#include "easy_diffusion/train/diffusion_settings.hpp"
+#include "easy_diffusion/zoo/architectures.hpp"
+#include "easy_diffusion/zoo/score_model.hpp"
+#include "support/options.hpp"
+#include "support/picture_models.hpp"
+#include "support/samples.hpp"
+#include "support/training.hpp"
+
+namespace ed = easy_diffusion;
+namespace ex = easy_diffusion::examples;
+namespace df = easy_diffusion::diffusion;
+
+namespace {
+
+bool interrupted = false;
+
+struct Options {
+  ex::TrainingOptions training{
+      .decay = ex::RateDecay::cosine, .batch = 64, .warmup = 500, .ema = 0.9995, .clip = 1};
+  ed::train::DiffusionSettings diffusion;
+  std::string model = "unet_transformer";
+  bool unconditional = false;
+  std::string prediction = "epsilon";
+  std::string variance = "fixed_small";
+  std::string loss = "mse";
+  double min_snr = 0;
+  std::string timestep_sampler = "antithetic";
+  double condition_dropout = 0.1;
+  double weight_decay = 0.01;
+  std::int64_t sample_every = 0;
+  std::string from;
+
+  void add_to(ex::CommandLine& line) {
+    line.add("--model", model,
+             "unet (skips concatenated), unet_res (skips added), unet_transformer (told the class of each picture), or "
+             "a class of the original");
+    line.add("--unconditional", unconditional, "a model that is made to be told something is told nothing");
+    line.add("--schedule", diffusion.schedule, "linear, scaled_linear, quad, const, jsd, sigmoid or cosine");
+    line.add<std::int64_t>("--timesteps", diffusion.timesteps, "of the schedule", 2, 100'000);
+    line.add("--zero-terminal-snr", diffusion.zero_terminal_snr, "the schedule's last state is made pure noise");
+    line.add("--prediction", prediction, "what the network learns: epsilon, x0 or v");
+    line.add("--variance", variance,
+             "of a step: fixed_small, fixed_large, or by the network's second half of channels: learned, learned_range");
+    line.add("--loss", loss, "mse, rescaled_mse, kl, rescaled_kl, or with a learned variance hybrid");
+    line.add("--min-snr", min_snr, "largest weight that a squared error of x0 gets by its signal-to-noise ratio; 0: no weights",
+             0.0, 1e9);
+    line.add("--timestep-sampler", timestep_sampler,
+             "uniform, antithetic (pairs t and T - 1 - t) or importance (by the losses seen lately)");
+    line.add("--condition-dropout", condition_dropout,
+             "probability with which a picture's class is left out, for guidance when sampling", 0.0, 1.0);
+    line.add("--weight-decay", weight_decay, "of AdamW", 0.0, 10.0);
+    line.add<std::int64_t>("--sample-every", sample_every,
+                           "steps between grids of pictures, painted from the same noises; 0: none", 0, 1'000'000'000);
+    line.add("--from", from, "weights to start from: a checkpoint, or PyTorch's as safetensors");
+    training.add_to(line);
+  }
+
+  void make_tiny(const ex::CommandLine& line) {
+    if (!line.given("--limit")) training.pictures.limit = 256;
+    if (!line.given("--batch")) training.batch = 16;
+    if (!line.given("--steps")) training.steps = 20;
+    if (!line.given("--warmup")) training.warmup = 0;
+  }
+
+  /// Network settings for pictures of so many channels and classes. \throw as `zoo::timed_model_settings`
+  [[nodiscard]] nlohmann::json network(std::int64_t channels, std::int64_t classes) const {
+    auto settings = ed::zoo::timed_model_settings(
+        model, channels, classes, std::nullopt,
+        unconditional ? ed::zoo::Told::nothing : ed::zoo::Told::class_if_it_can);
+    if (diffusion.learns_variance()) settings["out_channels"] = 2 * channels;
+    return settings;
+  }
+
+  [[nodiscard]] df::DiffusionLoss make_loss() const {
+    return df::DiffusionLoss(diffusion.make_chain(),
+                             {.type = df::loss_by_name(loss),
+                              .min_snr_gamma = min_snr > 0 ? std::optional<double>(min_snr) : std::nullopt});
+  }
+
+  /// Reads the names. \throw ValueError for one that is not known, or that does not fit the others
+  void check() {
+    diffusion.prediction = df::prediction_by_name(prediction);
+    diffusion.variance = df::variance_type_by_name(variance);
+    if (diffusion.prediction != df::Prediction::epsilon && diffusion.prediction != df::Prediction::x0 &&
+        diffusion.prediction != df::Prediction::v)
+      throw ed::ValueError("--prediction: expected epsilon, x0 or v, got '" + prediction + "'");
+    const auto schedule = diffusion.make_schedule();
+    if (diffusion.prediction == df::Prediction::epsilon && schedule.level(schedule.steps() - 1).is_pure_noise())
+      throw ed::ValueError("--prediction: epsilon says nothing of the picture where the schedule ends in pure noise; "
+                           "expected x0 or v");
+    static_cast<void>(make_loss());
+    static_cast<void>(ed::train::timestep_sampler_by_name(timestep_sampler, diffusion.timesteps));
+  }
+};
+
+/// Pictures that the averaged weights paint in a few steps, always from the same noises.
+class Preview {
+ public:
+  Preview(const nlohmann::json& model_settings, const ed::train::DiffusionSettings& settings, std::int64_t classes,
+          std::uint64_t seed, std::filesystem::path folder)
+      : network_(model_settings),
+        settings_(settings),
+        levels_(df::noise_levels(settings.make_schedule(), std::min<std::int64_t>(20, settings.timesteps))),
+        seed_(seed),
+        folder_(std::move(folder)) {
+    for (std::int64_t i = 0; i < classes; ++i) classes_.classes.push_back(i);
+  }
+
+  template <class Trainer>
+  void paint(const Trainer& trainer) {
+    trainer.ema().copy_to(network_);
+    const std::int64_t count = classes_.count() > 0 ? 8 * std::min<std::int64_t>(classes_.count(), 32) : 64;
+    ed::nn::Condition<float> told;
+    told.classes = classes_.of(0, count);
+    const auto denoiser = df::clipped(df::make_denoiser(
+        ed::train::DiffusionNetwork(network_, settings_, std::move(told)), settings_.prediction));
+    auto x = ed::Tensor<float>::uninitialized(settings_.pictures(count));
+    ed::sde::draw_normal(x, levels_.front().sigma, {seed_, ed::streams::initial_state, 0});
+    df::DpmSolver2M<ed::Tensor<float>> sampler;
+    df::sample(sampler, denoiser, x, levels_, df::NoNoise());
+    for (float& v : x) v = 0.5F * (v + 1);
+    ed::io::save_png(folder_ / ex::numbered_name("samples", trainer.steps(), "png"),
+                     ex::sample_grid(x, std::min<std::int64_t>(classes_.count(), 32), 2));
+  }
+
+ private:
+  ed::zoo::Model<float> network_;
+  ed::train::DiffusionSettings settings_;
+  df::NoiseLevels levels_;
+  ex::ClassRound classes_;
+  std::uint64_t seed_;
+  std::filesystem::path folder_;
+};
+
+void program(ex::CommandLine& line) {
+  Options options;
+  ex::TrainingOptions& training = options.training;
+  line.describe(
+      "Trains a diffusion model on pictures (default: Fashion-MNIST), to paint of each class where the model is told it.\n"
+      "Ends after --epochs, --steps or --minutes, whichever comes first; after 10 epochs where none is given.");
+  options.add_to(line);
+  line.parse();
+  if (line.smoke) options.make_tiny(line);
+
+  // Refuses settings before anything is loaded.
+  options.check();
+  const auto network = ed::zoo::read_settings(options.network(1, 1));
+  const bool conditional = ed::zoo::condition_of(network).kind == ed::nn::ConditionKind::classes;
+  if (!conditional && line.given("--condition-dropout"))
+    throw ed::ValueError("--condition-dropout: " + options.model + " is told no class");
+  training.check_folder(line.out / "checkpoint.safetensors");
+  const auto dataset = training.pictures.load(ed::data::Split::train);
+
+  ed::train::DiffusionSettings& diffusion = options.diffusion;
+  diffusion.height = dataset.height();
+  diffusion.width = dataset.width();
+  diffusion.channels = dataset.channels();
+  diffusion.time_scale = ed::zoo::takes_timesteps(network) ? 1 : 1 / static_cast<double>(diffusion.timesteps);
+  const std::int64_t classes = conditional ? ex::classes_of(dataset) : 0;
+  if (conditional && classes == 0)
+    throw ed::ValueError(dataset.name + ": the pictures have no classes; train without them by --unconditional");
+  auto model_settings = options.network(dataset.channels(), classes);
+  if (line.smoke) ex::make_small(model_settings, conditional);
+  model_settings["diffusion"] = ed::train::to_json(diffusion);
+
+  nlohmann::json settings = training.settings(line.seed, dataset);
+  if (!options.from.empty()) settings["from"] = std::filesystem::path(options.from).filename().string();
+  settings["weight_decay"] = options.weight_decay;
+  settings["loss"] = options.loss;
+  settings["min_snr"] = options.min_snr;
+  settings["timestep_sampler"] = options.timestep_sampler;
+  if (conditional) {
+    settings["condition_dropout"] = options.condition_dropout;
+    settings["class_names"] = dataset.class_names;
+  }
+
+  const ex::PictureTraining run{.model_settings = model_settings,
+                                .settings = settings,
+                                .from = options.from,
+                                .adam = ed::nn::AdamConfig::adamw(options.weight_decay),
+                                .range = ed::data::PixelRange::minus_one_to_one,
+                                .title = "Denoising diffusion",
+                                .loss_unit = "loss " + options.loss + " of " + options.prediction + " (mean over pixels)"};
+  const ed::train::DenoisingDiffusion objective(
+      options.make_loss(), ed::train::timestep_sampler_by_name(options.timestep_sampler, diffusion.timesteps),
+      diffusion.time_scale);
+  std::optional<Preview> preview;
+  if (options.sample_every > 0) preview.emplace(model_settings, diffusion, classes, line.seed, line.out);
+  const auto after_step = [&](const auto& trainer) {
+    if (preview && trainer.steps() % options.sample_every == 0) preview->paint(trainer);
+  };
+  interrupted = conditional
+                    ? ex::train_on_pictures(line, training, dataset, run,
+                                            ed::train::Conditional(objective, options.condition_dropout), after_step)
+                    : ex::train_on_pictures(line, training, dataset, run, objective, after_step);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int code = ex::run_main(argc, argv, program);
+  return code == 0 && interrupted ? ex::exit_interrupted : code;
+}

@@ -1,0 +1,127 @@
+/// \file
+/// A network that was trained for diffusion, as samplers want it.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/diffusion/denoiser.hpp"
+#include "easy_diffusion/nn/condition.hpp"
+#include "easy_diffusion/nn/condition_embedding.hpp"
+#include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/train/checkpoint.hpp"
+#include "easy_diffusion/train/diffusion_settings.hpp"
+#include "easy_diffusion/zoo/architectures.hpp"
+#include "easy_diffusion/zoo/model.hpp"
+
+namespace easy_diffusion::train {
+
+/// The prediction of a network, told a condition: `network(x, timestep, out)`, what `diffusion::make_denoiser` takes.
+/// \tparam Network `forward(x, t, condition)`, as `zoo::Model` has it
+template <class Network>
+class DiffusionNetwork {
+ public:
+  using T = typename Network::value_type;
+
+  /// \param network   outlives this
+  /// \param condition of each sample of the batches to come; empty: none has one
+  DiffusionNetwork(const Network& network, const DiffusionSettings& settings, nn::Condition<T> condition = {})
+      : network_(&network),
+        condition_(std::move(condition)),
+        time_scale_(settings.time_scale),
+        learns_variance_(settings.learns_variance()) {}
+
+  /// \param x [N, H, W, C] \param[out] out the shape of x
+  /// \throw as the network's own; ShapeError where its output is no prediction of x
+  void operator()(const Tensor<T>& x, double timestep, Tensor<T>& out) const {
+    Tensor<T> output = forward(x, timestep);
+    if (!learns_variance_)
+      out = std::move(output);
+    else
+      take_channels(output, 0, x.shape(), out);
+  }
+
+  /// The same, and what the network says of the variance, see `diffusion::VarianceType`. \param[out] v the shape of x
+  /// \throw ValueError where it has learned none, and as above
+  void operator()(const Tensor<T>& x, double timestep, Tensor<T>& out, Tensor<T>& v) const {
+    if (!learns_variance_) throw ValueError("diffusion network: expected one that learned the variance");
+    const Tensor<T> output = forward(x, timestep);
+    take_channels(output, 0, x.shape(), out);
+    take_channels(output, x.shape().back(), x.shape(), v);
+  }
+
+ private:
+  [[nodiscard]] Tensor<T> forward(const Tensor<T>& x, double timestep) const {
+    expect_rank("diffusion network", 4, "[N, H, W, C]", x.shape());
+    const Tensor<T> t(Shape{x.extent(0)}, static_cast<T>(time_scale_ * timestep));
+    Tensor<T> output = network_->forward(x, t, condition_);
+    const std::int64_t channels = x.shape().back() * (learns_variance_ ? 2 : 1);
+    expect_shape("diffusion network: output", Shape{x.extent(0), x.extent(1), x.extent(2), channels}, output.shape());
+    return output;
+  }
+
+  /// As many channels as `shape` has, from `first` on.
+  static void take_channels(const Tensor<T>& output, std::int64_t first, const Shape& shape, Tensor<T>& out) {
+    const std::int64_t channels = shape.back();
+    out.resize(shape);
+    for (std::int64_t pixel = 0; pixel < out.size() / channels; ++pixel)
+      std::copy_n(output.data() + 2 * pixel * channels + first, channels, out.data() + pixel * channels);
+  }
+
+  const Network* network_;
+  nn::Condition<T> condition_;
+  double time_scale_;
+  bool learns_variance_;
+};
+
+/// The model of a checkpoint, with the weights held ready for many passes.
+template <class T>
+class DiffusionModel {
+ public:
+  using Denoiser = diffusion::ModelDenoiser<DiffusionNetwork<zoo::Model<T>>>;
+
+  /// \param averaged the averaged weights; false: the last ones
+  /// \throw FormatError naming the file where it holds no diffusion model or its weights do not fit
+  explicit DiffusionModel(const Checkpoint& checkpoint, bool averaged = true)
+      : settings_(read(checkpoint)), network_(checkpoint.model_settings()) {
+    checkpoint.load_weights(network_, averaged);
+    nn::hold_weights(network_);
+    const auto condition = zoo::condition_of(zoo::read_settings(checkpoint.model_settings()));
+    if (condition.kind == nn::ConditionKind::classes) classes_ = condition.inputs;
+  }
+
+  [[nodiscard]] const DiffusionSettings& settings() const noexcept { return settings_; }
+  [[nodiscard]] const zoo::Model<T>& network() const noexcept { return network_; }
+  /// Classes that it can be told; 0: it is told nothing.
+  [[nodiscard]] std::int64_t classes() const noexcept { return classes_; }
+
+  /// \param condition of each sample of the batches to come; empty: none has one. The model outlives the denoiser.
+  [[nodiscard]] Denoiser denoiser(nn::Condition<T> condition = {}) const {
+    return {DiffusionNetwork<zoo::Model<T>>(network_, settings_, std::move(condition)), settings_.prediction};
+  }
+
+ private:
+  static DiffusionSettings read(const Checkpoint& checkpoint) {
+    try {
+      // The network's own settings are refused with the file's name here, too.
+      const auto network = zoo::read_settings(checkpoint.model_settings());
+      DiffusionSettings settings = diffusion_settings_of(checkpoint.model_settings());
+      if (zoo::picture_channels(network) != settings.channels)
+        throw FormatError("expected a network of " + std::to_string(settings.channels) + " channels, got " +
+                          std::to_string(zoo::picture_channels(network)));
+      return settings;
+    } catch (const Error& error) { throw FormatError(checkpoint.path() + ": " + error.what()); }
+  }
+
+  DiffusionSettings settings_;
+  zoo::Model<T> network_;
+  std::int64_t classes_ = 0;
+};
+
+}  // namespace easy_diffusion::train

@@ -1,0 +1,64 @@
+// Samplers by name: each makes a finite picture with the evaluations that it declares; other names and options that a sampler
+// does not take are refused.
+
+#include "easy_diffusion/diffusion/samplers/registry.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "easy_diffusion/diffusion/gaussian_mixture.hpp"
+#include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/schedule.hpp"
+#include "easy_diffusion/diffusion/spacing.hpp"
+#include "easy_diffusion/sde/noise.hpp"
+#include "support/catch.hpp"
+
+using namespace easy_diffusion;
+using namespace easy_diffusion::diffusion;
+
+using S = std::array<double, 2>;
+
+TEST_CASE("every sampler is found by its name and makes a picture", "[diffusion][registry]") {
+  const Schedule schedule = Schedule::linear(100, 1e-3, 0.2);
+  const NoiseLevels levels = noise_levels(schedule, 10);
+  const GaussianMixture mixture({{1, {0.3}, 0.05}});
+  const std::vector<std::string> names = sampler_names();
+  CHECK(names.size() > 20);
+  for (const std::string& name : names) {
+    CHECK(std::count(names.begin(), names.end(), name) == 1);
+    INFO(name);
+    SamplerOptions options;
+    options.path = schedule_path(schedule);
+    const S x = with_sampler<S>(name, options, [&](auto& sampler) {
+      using Sampler = std::remove_reference_t<decltype(sampler)>;
+      S state{0.7, -1.6};
+      const SampleResult result = sample(sampler, mixture, state, levels, sde::BrownianNoise{1});
+      const std::int64_t declared = sampler.evaluations(levels);
+      CHECK((Sampler::traits.adaptive ? result.evaluations >= declared : result.evaluations == declared));
+      return state;
+    });
+    // The data is a narrow normal distribution around 0.3.
+    for (const double e : x) CHECK(std::abs(e - 0.3) < 0.3);
+  }
+}
+
+TEST_CASE("unknown samplers and options that one does not take are refused", "[diffusion][registry]") {
+  const auto nothing = [](auto&) {};
+  CHECK_THROWS_WITH(with_sampler<S>("dimm", {}, nothing),
+                    ContainsSubstring("expected one of ddim, euler, ") && ContainsSubstring("got 'dimm'"));
+  SamplerOptions with_eta;
+  with_eta.eta = 0.5;
+  CHECK_NOTHROW(with_sampler<S>("ddim", with_eta, nothing));
+  CHECK_THROWS_WITH(with_sampler<S>("dpmpp_2m", with_eta, nothing), ContainsSubstring("dpmpp_2m: takes no eta"));
+  with_eta.eta = 2;
+  CHECK_THROWS_AS(with_sampler<S>("ddim", with_eta, nothing), ValueError);
+  SamplerOptions with_churn;
+  with_churn.churn = 1;
+  CHECK_THROWS_WITH(with_sampler<S>("heun", with_churn, nothing), ContainsSubstring("takes no churn"));
+  CHECK_THROWS_AS(with_sampler<S>("pndm", {}, nothing), ValueError);  // no path
+}
