@@ -14,7 +14,6 @@
 #include "easy_diffusion/diffusion/level_path.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
-#include "easy_diffusion/diffusion/samplers/ddim.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
@@ -80,8 +79,8 @@ class Dpm2 {
 
  private:
   [[nodiscard]] detail::AncestralStep aim(const NoiseLevel& from, const NoiseLevel& to) const {
-    if (options_.eta == 0) return {to, 0};
-    return detail::ancestral_step(to, Ddim<S>::posterior_deviation(from, to), options_.eta);
+    if (options_.eta == 0) return {to, 0};  // in both directions
+    return detail::ancestral_step(from, to, options_.eta);
   }
 
   detail::StepPath path_;

@@ -9,7 +9,6 @@
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
-#include "easy_diffusion/diffusion/samplers/ddim.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
@@ -39,7 +38,7 @@ class EulerAncestral {
     const NoiseLevel& from = levels[i];
     const NoiseLevel& to = levels[i + 1];
     denoiser(x, from, x0_);
-    const auto [down, deviation] = detail::ancestral_step(to, Ddim<S>::posterior_deviation(from, to), options_.eta);
+    const auto [down, deviation] = detail::ancestral_step(from, to, options_.eta);
     detail::StepWeights weights = detail::keep_epsilon(from, down);
     weights.noise = options_.noise_scale * deviation;
     if (weights.noise == 0) {
