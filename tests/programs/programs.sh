@@ -3,37 +3,12 @@
 # wrong input. Usage: programs.sh <folder of the programs> <scratch folder>
 set -u
 programs=$(cd "$1" && pwd) || exit 1
+checks_sh=$(cd "$(dirname "$0")" && pwd)/checks.sh
 scratch=$2
 rm -rf "$scratch"
 mkdir -p "$scratch"
 cd "$scratch" || exit 1
-failures=0
-checks=0
-
-check() { # check <what> <command...>: the command must succeed
-  local what=$1
-  shift
-  checks=$((checks + 1))
-  if ! "$@" > check.log 2>&1; then
-    failures=$((failures + 1))
-    echo "FAILED: $what: $*"
-    tail -n 5 check.log
-  fi
-}
-
-refused() { # refused <text> <command...>: exit code 2 and one line on the standard error that contains the text
-  local text=$1
-  shift
-  checks=$((checks + 1))
-  "$@" > refused.out 2> refused.err
-  local code=$?
-  if [ $code -ne 2 ] || [ "$(wc -l < refused.err)" -ne 1 ] || ! grep -qF -- "$text" refused.err; then
-    failures=$((failures + 1))
-    echo "FAILED: expected exit code 2 and one line with '$text', got $code and:"
-    cat refused.err
-    echo "  from: $*"
-  fi
-}
+. "$checks_sh"
 
 small=(--smoke --limit 96 --batch 16)
 train() { "$programs/train_score_model" "${small[@]}" "$@"; }
@@ -50,20 +25,9 @@ check "logs are equal" cmp whole/loss.csv cut/loss.csv
 
 "$programs/train_score_model" "${small[@]}" --threads 2 --steps 100000 --checkpoint-every 100000 --out stopped > stopped.log 2>&1 &
 pid=$!
-for _ in $(seq 200); do # until a few steps are made, in the middle of an epoch
-  sleep 0.05
-  [ -f stopped/loss.csv ] && break
-done
+wait_for stopped/loss.csv # a few steps, in the middle of an epoch
 sleep 0.7
-kill -INT $pid
-wait $pid
-code=$?
-checks=$((checks + 1))
-if [ $code -ne 130 ]; then
-  failures=$((failures + 1))
-  echo "FAILED: Ctrl-C: expected exit code 130, got $code"
-  cat stopped.log
-fi
+interrupted stopped.log $pid
 made=$(tail -n 1 stopped/loss.csv | cut -d, -f1)
 [[ $made =~ ^[0-9]+$ ]] || made=0
 goal=$((made + 4))
@@ -75,10 +39,7 @@ check "nor in the log" cmp stopped/loss.csv unstopped/loss.csv
 # --- a kill in the middle: the last checkpoint loads, the log is cut back to it ---------------------------------------
 "$programs/train_score_model" "${small[@]}" --threads 2 --steps 100000 --checkpoint-every 3 --out killed > killed.log 2>&1 &
 pid=$!
-for _ in $(seq 200); do
-  sleep 0.05
-  [ -f killed/checkpoint.safetensors ] && break
-done
+wait_for killed/checkpoint.safetensors
 sleep 0.3
 kill -KILL $pid
 wait $pid 2> /dev/null
@@ -89,18 +50,7 @@ check "the log has every step once" test "$(wc -l < killed/loss.csv)" -eq $((ste
 
 # --- no room on the disk: the checkpoint before survives ---------------------------------------------------------------
 cp -r whole full
-checks=$((checks + 1))
-(
-  trap '' XFSZ
-  ulimit -f 100
-  train --steps 20 --out full --resume
-) > full.log 2>&1
-code=$?
-if [ $code -ne 2 ] || ! cmp -s whole/checkpoint.safetensors full/checkpoint.safetensors; then
-  failures=$((failures + 1))
-  echo "FAILED: a full disk: exit code $code, and the checkpoint must be as before"
-  cat full.log
-fi
+on_full_disk full/checkpoint.safetensors train --steps 20 --out full --resume
 
 # --- samples: any threads, any batches, another seed ------------------------------------------------------------------
 checkpoint=whole/checkpoint.safetensors
@@ -216,8 +166,6 @@ mkdir -p idx
 printf '\x00\x00\x08\x03\x00\x00\x00\x02\x00\x00\x00\x1c\x00\x00\x00\x1c' > idx/train-images-idx3-ubyte
 refused "train-images-idx3-ubyte" train --data idx --out bad
 check "nothing was written over" test "$before" = "$(cksum < whole/checkpoint.safetensors)"
-check "nothing was half written" test -z "$(find . -name '*.tmp*' -o -name '*.partial*')"
 check "no samples from refused runs" test -z "$(find bad -name 'samples*' 2> /dev/null)"
 
-echo "$((checks - failures)) passed, $failures failed"
-[ $failures -eq 0 ]
+summary
