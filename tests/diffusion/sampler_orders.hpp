@@ -154,8 +154,8 @@ struct GaussianData {
   }
 };
 
-/// Noise that is one for a single element of the state, the next at every call, and zero for the others: where a sampler is
-/// linear in the state and in its noises, one run shows its weight of each of them.
+/// Noise that is one for a single element of the state, the next at every call, and zero for the others: where a
+/// sampler is linear in the state and in its noises, one run shows its weight of each of them.
 class ImpulseNoise {
  public:
   explicit ImpulseNoise(std::size_t first) : next_(first) {}
@@ -230,8 +230,8 @@ struct SomeNoise {
   }
 };
 
-/// Asserts that a run counts the evaluations which the sampler declares and ends in finite numbers, with steps from 1 to 1000
-/// of 1000, on all spacings, down to the picture and down to a level that has noise.
+/// Asserts that a run counts the evaluations which the sampler declares and ends in finite numbers, with steps from 1
+/// to 1000 of 1000, on all spacings, down to the picture and down to a level that has noise.
 template <class Sampler>
 void check_evaluations(Sampler& sampler) {
   using namespace diffusion;

@@ -183,8 +183,10 @@ TEST_CASE("moments of samples are the data's, within Monte-Carlo error", "[diffu
   check("EDM, much churn", EdmStochastic<V>(path, {.churn = 80, .lowest = 0.05, .highest = 5}), 200);
   check("Euler-Maruyama", EulerMaruyama(path), 400);
   check("SRA1", Sra1(path), 100);
-  check("corrected ancestral", PredictorCorrector<EulerAncestral<V>>(EulerAncestral<V>(), {.signal_to_noise = 0.1}), 200);
-  check("corrected Euler-Maruyama", PredictorCorrector<EulerMaruyama>(EulerMaruyama(path), {.signal_to_noise = 0.1}), 200);
+  check("corrected ancestral", PredictorCorrector<EulerAncestral<V>>(EulerAncestral<V>(), {.signal_to_noise = 0.1}),
+        200);
+  check("corrected Euler-Maruyama", PredictorCorrector<EulerMaruyama>(EulerMaruyama(path), {.signal_to_noise = 0.1}),
+        200);
 }
 
 TEST_CASE("a corrector mends what a coarse predictor leaves wrong", "[diffusion][samplers]") {

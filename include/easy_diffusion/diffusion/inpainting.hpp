@@ -56,8 +56,8 @@ struct RepeatedNoise {
 /// every step the known part of the state is replaced by the known picture, noised to the level at hand. By itself that
 /// gives a new part that knows little of the known one; with resampling \cite lugmayr_2022_repaint the way is cut into pieces
 /// of `jump` steps, and at the end of a piece the whole state is noised back to its beginning and the piece walked
-/// again, `resampling` times in all, so that the two parts come to agree. `start` then makes a multistep sampler forget its
-/// history.
+/// again, `resampling` times in all, so that the two parts come to agree. It stays an approximation: what is decided at a
+/// noisy level has seen the known part through that noise. `start` makes a multistep sampler forget its history then.
 ///
 /// A step's noise has the index that the sampler asks for times `resampling` plus the repetition; the noise of the known part
 /// and of the ways back is that of (seed, streams::inpainting, number of the use). No address is used twice.

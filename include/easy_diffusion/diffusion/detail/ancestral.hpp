@@ -7,6 +7,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
+#include "easy_diffusion/diffusion/transition.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 
 namespace easy_diffusion::diffusion {
@@ -31,11 +32,19 @@ struct AncestralStep {
   double deviation = 0;  ///< of the noise back up
 };
 
-/// \param posterior deviation of the posterior of the cleaner state, see `Ddim`
-[[nodiscard]] inline AncestralStep ancestral_step(const NoiseLevel& to, double posterior, double eta) {
-  const double up = std::min(to.sigma, eta * posterior);
+/// \pre `from` has noise, `to` is cleaner
+[[nodiscard]] inline AncestralStep ancestral_step(const NoiseLevel& from, const NoiseLevel& to, double eta) {
+  const double up = std::min(to.sigma, eta * std::sqrt(transition(from, to).variance));
   if (up == 0) return {to, 0};
-  return {{to.time, to.alpha, std::sqrt(std::fmax(0, (to.sigma - up) * (to.sigma + up)))}, up};
+  NoiseLevel down = to;
+  if (eta <= 1) {
+    // sqrt(sigma_t^2 - up^2), without the difference
+    const double kept = eta * from.alpha / to.alpha * to.sigma;
+    down.sigma = to.sigma / from.sigma * std::hypot(std::sqrt(1 - eta * eta) * from.sigma, kept);
+  } else {
+    down.sigma = std::sqrt(std::fmax(0, (to.sigma - up) * (to.sigma + up)));
+  }
+  return {down, up};
 }
 
 }  // namespace detail

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "easy_diffusion/diffusion/detail/history.hpp"
+#include "easy_diffusion/diffusion/detail/second_order.hpp"
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/sde/state.hpp"
@@ -64,8 +65,7 @@ struct EpsilonHistory {
     const std::size_t used = to.is_clean() ? 1 : epsilon.count();
     std::array<double, places> w{};
     if (used > 1) {
-      const NoiseLevel& from = epsilon.level(0);
-      const double length = to.sigma - from.sigma * (to.alpha / from.alpha);
+      const double length = epsilon_length(epsilon.level(0), to);
       for (std::size_t j = 0; j < used; ++j) w[j] = length * coefficients[used - 1][j];
     }
     move(x, to, w, used);

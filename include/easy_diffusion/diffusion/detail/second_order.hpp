@@ -11,8 +11,8 @@
 
 namespace easy_diffusion::diffusion::detail {
 
-/// A step to a clean state is the predicted x0; one from pure noise or to it has no finite length in sigma / alpha. Both are
-/// made by keeping epsilon, with one evaluation.
+/// A step to a clean state is the predicted x0; one from pure noise or to it has no finite length in sigma / alpha.
+/// Both are made by keeping epsilon, with one evaluation.
 [[nodiscard]] inline bool is_first_order_step(const NoiseLevel& from, const NoiseLevel& to) {
   return to.is_clean() || from.is_pure_noise() || to.is_pure_noise();
 }
@@ -29,8 +29,9 @@ namespace easy_diffusion::diffusion::detail {
   return to.sigma - from.sigma * (to.alpha / from.alpha);
 }
 
-/// Heun's step: y_t = y_s + (s_t - s_s) (epsilon_s + epsilon') / 2 with epsilon' found at the end of an Euler step. That keeps
-/// epsilon_s, so that the two differ by alpha_t (x0_s - x0') / sigma_t, and the state at the beginning need not be kept.
+/// Heun's step: y_t = y_s + (s_t - s_s) (epsilon_s + epsilon') / 2 with epsilon' found at the end of an Euler step.
+/// That keeps epsilon_s, so that the two differ by alpha_t (x0_s - x0') / sigma_t, and the state at the beginning need
+/// not be kept.
 /// \param[out] x0    predicted last
 /// \param      other work
 template <class D, sde::State S>

@@ -14,15 +14,14 @@
 #include "easy_diffusion/diffusion/level_path.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
-#include "easy_diffusion/diffusion/transition.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
 
 /// The midpoint method of y = x / alpha in s = sigma / alpha, whose middle is that of log s: DPM-Solver-2
-/// \cite lu_2022_dpm_solver in the form of \cite karras_2022_elucidating. Two evaluations a step, and one at a step of order 1: to
-/// a clean state, from pure noise, or to it. With eta > 0 it is ancestral: the step leads to sigma_down, and noise back up. That
-/// keeps marginals exact, so that the weak order is 2 too.
+/// \cite lu_2022_dpm_solver in the form of \cite karras_2022_elucidating. Two evaluations a step, and one at a step of
+/// order 1: to a clean state, from pure noise, or to it. With eta > 0 it is ancestral: the step leads to sigma_down,
+/// and noise back up. The noise is exact, so that the weak order is 2 too.
 template <sde::State S>
 class Dpm2 {
  public:
@@ -56,27 +55,21 @@ class Dpm2 {
     const auto [to, deviation] = aim(from, levels[i + 1]);
     sde::make_room(x0_, x);
     denoiser(x, from, x0_);
-    detail::StepWeights last = detail::keep_epsilon(from, to);  // of x, x0_ and, in place of noise, other_
-    const bool second = !detail::is_first_order_step(from, to);
-    if (second) {
+    if (detail::is_first_order_step(from, to)) {
+      detail::move(detail::keep_epsilon(from, to), x, x0_);
+    } else {
       // Sigma_down may lie below all levels of the run, the middle then not: a path may have no levels there.
       const NoiseLevel& limit = deviation > 0 ? levels[levels.steps() - (levels.back().is_clean() ? 1 : 0)] : to;
-      const NoiseLevel middle =
-          path_.between(from, limit, std::sqrt(from.noise_to_signal() * to.noise_to_signal()));
+      const NoiseLevel middle = path_.between(from, limit, std::sqrt(from.noise_to_signal() * to.noise_to_signal()));
       detail::move(detail::keep_epsilon(from, middle), x, x0_);
       sde::make_room(other_, x);
       denoiser(x, middle, other_);
       // The Euler step to the middle has kept epsilon; the one found there differs from it by the difference of the x0.
       const double w = detail::epsilon_length(from, to) * middle.alpha / middle.sigma;
-      last = detail::keep_epsilon(middle, to);
-      last.x0 += w;
-      last.noise = -w;
+      const detail::StepWeights kept = detail::keep_epsilon(middle, to);
+      detail::move({kept.x, kept.x0 + w, -w}, x, x0_, other_);
+      std::swap(x0_, other_);
     }
-    if (second)
-      detail::move(last, x, x0_, other_);
-    else
-      detail::move(last, x, x0_);
-    if (second) std::swap(x0_, other_);
     const double up = options_.noise_scale * deviation;
     if (up == 0) return;
     sde::make_room(z_, x);
@@ -86,8 +79,8 @@ class Dpm2 {
 
  private:
   [[nodiscard]] detail::AncestralStep aim(const NoiseLevel& from, const NoiseLevel& to) const {
-    if (options_.eta == 0) return {to, 0};
-    return detail::ancestral_step(to, std::sqrt(transition(from, to).variance), options_.eta);
+    if (options_.eta == 0) return {to, 0};  // in both directions
+    return detail::ancestral_step(from, to, options_.eta);
   }
 
   detail::StepPath path_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "easy_diffusion/diffusion/detail/exponential_adams.hpp"

@@ -29,9 +29,9 @@ struct ChurnOptions {
   double noise_scale = 1;  ///< of the noise that is added; the exact marginals ask for 1
 };
 
-/// The stochastic sampler of \cite karras_2022_elucidating (algorithm 2). Noise is never raised above the first level of the run
-/// that has a finite sigma / alpha: where that is the last timestep of a schedule, there is no noisier one. Without churn it is `Heun` to the last bit. Its order
-/// is that of the weak error, with a noise scale of 1.
+/// The stochastic sampler of \cite karras_2022_elucidating (algorithm 2). Noise is never raised above the first level
+/// of the run that has a finite sigma / alpha: where that is the last timestep of a schedule, there is no noisier one.
+/// Without churn it is `Heun` to the last bit. Its order is that of the weak error, with a noise scale of 1.
 template <sde::State S>
 class EdmStochastic {
  public:
@@ -78,8 +78,7 @@ class EdmStochastic {
  private:
   /// The paper's gamma.
   [[nodiscard]] double growth(double noise_to_signal, std::int64_t steps) const {
-    if (!(noise_to_signal >= options_.lowest && noise_to_signal <= options_.highest) ||
-        !std::isfinite(noise_to_signal))
+    if (!(noise_to_signal >= options_.lowest && noise_to_signal <= options_.highest) || !std::isfinite(noise_to_signal))
       return 0;
     return std::min(options_.churn / static_cast<double>(steps), std::numbers::sqrt2 - 1);
   }

@@ -11,17 +11,15 @@
 
 namespace easy_diffusion::diffusion {
 
-/// Of y = x / alpha in s = sigma / alpha: y_t = y_s + (s_t - s_s) epsilon \cite karras_2022_elucidating. That is DDIM with
-/// eta = 0, which does the work, and which also walks from pure noise, where s is infinite.
+/// Of y = x / alpha in s = sigma / alpha: y_t = y_s + (s_t - s_s) epsilon \cite karras_2022_elucidating. That is DDIM
+/// with eta = 0, which does the work, and which also walks from pure noise, where s is infinite.
 template <sde::State S>
 class Euler {
  public:
   using state_type = S;
   static constexpr SamplerTraits traits{.order = 1, .any_direction = true};
 
-  [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept {
-    return ddim_.evaluations(levels);
-  }
+  [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return ddim_.evaluations(levels); }
   [[nodiscard]] const S& predicted_x0() const noexcept { return ddim_.predicted_x0(); }
 
   void start(const NoiseLevels& levels) const { detail::check_levels<Euler>("Euler", levels); }

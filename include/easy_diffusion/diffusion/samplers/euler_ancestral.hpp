@@ -2,7 +2,6 @@
 /// Euler's method with fresh noise at every step.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 #include "easy_diffusion/core/error.hpp"
@@ -10,14 +9,13 @@
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
-#include "easy_diffusion/diffusion/transition.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
 
-/// An Euler step down to sigma_down, then noise of deviation sigma_up, sigma_down^2 + sigma_up^2 = sigma_t^2 with sigma_up = eta
-/// times the posterior's deviation, at most sigma_t \cite song_2020_ddim. With eta up to 1 and a noise scale of 1 it is DDIM;
-/// beyond, it is a setting of its own. eta = 0 is Euler to the last bit.
+/// An Euler step down to sigma_down, then noise of deviation sigma_up, sigma_down^2 + sigma_up^2 = sigma_t^2 with
+/// sigma_up = eta times the posterior's deviation, at most sigma_t \cite song_2020_ddim. With eta up to 1 and a noise
+/// scale of 1 it is DDIM; beyond, it is a setting of its own. eta = 0 is Euler to the last bit.
 template <sde::State S>
 class EulerAncestral {
  public:
@@ -40,8 +38,7 @@ class EulerAncestral {
     const NoiseLevel& from = levels[i];
     const NoiseLevel& to = levels[i + 1];
     denoiser(x, from, x0_);
-    const auto [down, deviation] =
-        detail::ancestral_step(to, std::sqrt(transition(from, to).variance), options_.eta);
+    const auto [down, deviation] = detail::ancestral_step(from, to, options_.eta);
     detail::StepWeights weights = detail::keep_epsilon(from, down);
     weights.noise = options_.noise_scale * deviation;
     if (weights.noise == 0) {

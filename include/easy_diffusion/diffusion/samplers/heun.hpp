@@ -11,8 +11,9 @@
 
 namespace easy_diffusion::diffusion {
 
-/// The trapezoidal rule on an Euler step of y = x / alpha in s = sigma / alpha \cite karras_2022_elucidating (algorithm 1). Two
-/// evaluations a step, and one at a step of order 1: to a clean state (2 N - 1 in all), from pure noise, or to it.
+/// The trapezoidal rule on an Euler step of y = x / alpha in s = sigma / alpha \cite karras_2022_elucidating
+/// (algorithm 1). Two evaluations a step, and one at a step of order 1: to a clean state (2 N - 1 in all), from pure
+/// noise, or to it.
 template <sde::State S>
 class Heun {
  public:

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 #include "easy_diffusion/diffusion/detail/epsilon_history.hpp"

@@ -14,13 +14,13 @@
 
 namespace easy_diffusion::diffusion {
 
-/// Of y = x / alpha in s = sigma / alpha: epsilon is the polynomial through the values found in this step and up to p - 1 before,
-/// and is integrated exactly, whatever the lengths of the steps \cite hairer_1993_nonstiff (section III.5). One evaluation a step.
-/// The first step is of order 1, the second of 2, and so on to p, after every `start` and wherever a step does not follow the
-/// one before; the last is of order 1 where it leads to a clean state.
+/// Of y = x / alpha in s = sigma / alpha: epsilon is the polynomial through the values found in this step and up to
+/// p - 1 before, and is integrated exactly, whatever the lengths of the steps \cite hairer_1993_nonstiff (section
+/// III.5). One evaluation a step. The first step is of order 1, the second of 2, and so on to p, after every `start` and
+/// wherever a step does not follow the one before; the last is of order 1 where it leads to a clean state.
 ///
-/// The first step, Euler's, alone has an error of second order, so that p above 2 does not raise the order that is declared,
-/// only lowers the error. With a past (`remember`) the order is p.
+/// The first step, Euler's, alone has an error of second order, so that p above 2 does not raise the order that is
+/// declared, only lowers the error. With a past (`remember`) the order is p.
 template <sde::State S, int order = 4>
 class Lms {
   static_assert(order >= 1 && order <= 4, "Lms: the order is 1, 2, 3 or 4");
@@ -51,8 +51,8 @@ class Lms {
   }
 
  private:
-  /// alpha_t times the integrals over the step of the polynomials that are 1 at one of the levels and 0 at the others. Their
-  /// degree is at most 3, for which Gauss's two points are exact.
+  /// alpha_t times the integrals over the step of the polynomials that are 1 at one of the levels and 0 at the others.
+  /// Their degree is at most 3, for which Gauss's two points are exact.
   [[nodiscard]] std::array<double, order> weights(const NoiseLevel& to, std::size_t used) const {
     constexpr double reach = 0.57735026918962576451;  // 1 / sqrt(3)
     std::array<double, order> nodes{}, w{};           // from where the step begins

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
-#include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/diffusion/detail/epsilon_history.hpp"
+#include "easy_diffusion/diffusion/detail/second_order.hpp"
+#include "easy_diffusion/diffusion/detail/step_path.hpp"
 #include "easy_diffusion/diffusion/level_path.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
@@ -30,13 +32,10 @@ class Pndm {
 
   /// \param path levels between those of the run
   /// \throw ValueError for an empty function
-  explicit Pndm(LevelPath path) : path_(std::move(path)) {
-    if (!path_) throw ValueError("PNDM: expected a path of levels, got an empty function");
-  }
+  explicit Pndm(LevelPath path) : path_("PNDM", std::move(path)) {}
 
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept {
-    const std::int64_t of_order_1 = (levels.front().is_pure_noise() ? 1 : 0) + (levels.back().is_clean() ? 1 : 0);
-    return levels.steps() + 3 * std::clamp<std::int64_t>(levels.steps() - of_order_1, 0, 3);
+    return levels.steps() + 3 * std::min<std::int64_t>(3, levels.steps() - detail::first_order_steps(levels));
   }
   [[nodiscard]] const S& predicted_x0() const noexcept { return history_.x0; }
 
@@ -51,7 +50,7 @@ class Pndm {
     const NoiseLevel& to = levels[i + 1];
     history_.epsilon.begin_step(i);
     history_.evaluate(denoiser, x, from);
-    if (from.is_pure_noise() || to.is_clean() || history_.epsilon.count() == 4) {
+    if (detail::is_first_order_step(from, to) || history_.epsilon.count() == 4) {
       history_.move_by_adams_bashforth(x, to);
     } else {
       runge_kutta(denoiser, x, from, to);
@@ -62,7 +61,7 @@ class Pndm {
   /// The classical method, from the epsilon at the start that is in the history.
   template <class D>
   void runge_kutta(const D& denoiser, S& x, const NoiseLevel& from, const NoiseLevel& to) {
-    const NoiseLevel middle = path_(0.5 * (from.noise_to_signal() + to.noise_to_signal()));
+    const NoiseLevel middle = path_.between(from, to, 0.5 * (from.noise_to_signal() + to.noise_to_signal()));
     sde::make_room(stage_, x);
     sde::make_room(epsilon_, x);
     sde::make_room(sum_, x);
@@ -85,18 +84,18 @@ class Pndm {
     sde::detail::add_combination(sum_, {weight}, epsilon_);
   }
 
-  /// out = (alpha_t / alpha_s) x + (sigma_t - sigma_s alpha_t / alpha_s) epsilon
+  /// x moved with the given epsilon: out = (alpha_t / alpha_s) x + (sigma_t - sigma_s alpha_t / alpha_s) epsilon
   static void transfer(const NoiseLevel& from, const NoiseLevel& to, const S& x, const S& epsilon, S& out) {
-    const double kept = to.alpha / from.alpha;
     sde::update_elements(
-        [kept, length = to.sigma - from.sigma * kept](auto& e, const auto& at, const auto& direction) {
+        [kept = to.alpha / from.alpha, length = detail::epsilon_length(from, to)](auto& e, const auto& at,
+                                                                                  const auto& direction) {
           using T = std::remove_reference_t<decltype(e)>;
           e = static_cast<T>(kept) * at + static_cast<T>(length) * direction;
         },
         out, x, epsilon);
   }
 
-  LevelPath path_;
+  detail::StepPath path_;
   detail::EpsilonHistory<S, 4> history_;
   S stage_{}, epsilon_{}, sum_{};
 };

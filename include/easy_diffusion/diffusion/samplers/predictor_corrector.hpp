@@ -25,7 +25,8 @@ struct LangevinOptions {
 
 namespace detail {
 
-/// Noise of the corrections: number j of step i has the address of a step i + (j + 1) 2^24, which no predictor asks for.
+/// Noise of the corrections: number j of step i has the address of a step i + (j + 1) 2^24, which no predictor asks
+/// for.
 template <class Noise>
 struct CorrectionNoise {
   static constexpr std::int64_t steps = std::int64_t{1} << 24;
@@ -42,11 +43,12 @@ struct CorrectionNoise {
 
 }  // namespace detail
 
-/// Before each step of the predictor the state is brought nearer to the density of its level by steps of Langevin dynamics,
-/// x + e score + sqrt(2 e) z with e = 2 (r |z| / |score|)^2, r the signal-to-noise ratio \cite song_2021_score (algorithms 2 to
-/// 5). Norms are those of a sample (a tensor's first axis counts samples, any other state is one), so that a sample does not depend
-/// on the others of its batch. The corrections are not exact: they leave a variance that is too large by about r^2 of itself,
-/// at the last level with noise; the order is that of the predictor without them.
+/// Before each step of the predictor the state is brought nearer to the density of its level by steps of Langevin
+/// dynamics, x + e score + sqrt(2 e) z with e = 2 (r |z| / |score|)^2, r the signal-to-noise ratio
+/// \cite song_2021_score (algorithms 2 to 5). Norms are those of a sample (a tensor's first axis counts samples, any
+/// other state is one), so that a sample does not depend on the others of its batch. The corrections are not exact:
+/// they leave a variance that is too large by about r^2 of itself, at the last level with noise; the order is that of
+/// the predictor without them.
 /// \tparam Predictor any sampler that keeps no history: `EulerAncestral<S>`, `ReverseStepper<sde::EulerMaruyama<S>>`
 template <class Predictor>
 class PredictorCorrector {

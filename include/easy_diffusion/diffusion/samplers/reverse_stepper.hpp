@@ -49,11 +49,12 @@ consteval SamplerTraits reverse_stepper_traits() {
 
 }  // namespace detail
 
-/// A stepper of stochastic equations on the reverse-time equation, one of ordinary equations on the probability-flow equation
-/// \cite song_2021_score. Both are those of y = x / alpha, which is x0 + s epsilon in time s = sigma / alpha whatever the process of
-/// x: dy = sqrt(2 s) dW forwards. So a stepper meets one process only, and steps of the length of s. Its noise is asked for as
-/// it asks, with a variance of |dt| = s_s - s_t. A step to a clean state is the predicted x0, with one evaluation. The order is
-/// what the stepper declares (of a stochastic one the weak order, rounded down); some do better on noise that is additive.
+/// A stepper of stochastic equations on the reverse-time equation, one of ordinary equations on the probability-flow
+/// equation \cite song_2021_score. Both are those of y = x / alpha, which is x0 + s epsilon in time s = sigma / alpha
+/// whatever the process of x: dy = sqrt(2 s) dW forwards. So a stepper meets one process only, and steps of the length
+/// of s. Its noise is asked for as it asks, with a variance of |dt| = s_s - s_t. A step to a clean state is the
+/// predicted x0, with one evaluation. The order is what the stepper declares (of a stochastic one the weak order,
+/// rounded down); some do better on noise that is additive.
 /// \tparam Stepper `sde::EulerMaruyama<S>`, `sde::RungeKutta4<S>`, ...
 template <class Stepper>
 class ReverseStepper {

@@ -21,14 +21,14 @@
 
 namespace easy_diffusion::diffusion {
 
-/// Dormand and Prince's method \cite dormand_1980_family on y = x / alpha in u = log(sigma / alpha), where the equation is
-/// dy/du = y - x0 \cite song_2021_score. Between two levels of the run it makes as many steps as the tolerances ask for; so few
-/// levels are enough, but two with noise: the step to a clean state is of order 1.
+/// Dormand and Prince's method \cite dormand_1980_family on y = x / alpha in u = log(sigma / alpha), where the equation
+/// is dy/du = y - x0 \cite song_2021_score. Between two levels of the run it makes as many steps as the tolerances ask
+/// for; so few levels are enough, but two with noise: the step to a clean state is of order 1.
 ///
-/// Each sample of a tensor [N, ...] is stepped by itself, so that it does not depend on the others of its batch: the denoiser is
-/// called with tensors [1, ...]. One that is told something of each sample, such as its class, is to be given one sample
-/// at a time. `evaluations` counts one sample; a run counts the calls that it makes. Each integration makes some work states
-/// anew.
+/// Each sample of a tensor [N, ...] is stepped by itself, so that it does not depend on the others of its batch: the
+/// denoiser is called with tensors [1, ...]. One that is told something of each sample, such as its class, is to be
+/// given one sample at a time. `evaluations` counts one sample; a run counts the calls that it makes. Each integration
+/// makes some work states anew.
 template <sde::State S>
 class RungeKutta45 {
  public:
