@@ -23,6 +23,7 @@
 #include "easy_diffusion/diffusion/samplers/registry.hpp"
 #include "easy_diffusion/diffusion/schedule.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
+#include "easy_diffusion/diffusion/variance_type.hpp"
 #include "easy_diffusion/sde/noise.hpp"
 
 namespace easy_diffusion::bench {
@@ -168,11 +169,17 @@ struct WatchedNoise {
          })->second) + "`";
 }
 
-/// All samplers of the library's list.
+/// All samplers of the library's list, DDPM with both of its fixed variances.
 [[nodiscard]] inline std::vector<Contender> all_contenders() {
   std::vector<Contender> result;
-  for (const std::string& name : diffusion::sampler_names())
+  for (const std::string& name : diffusion::sampler_names()) {
     result.push_back({.name = name, .sampler = name, .options = {}, .spacing = suited_spacing(name)});
+    if (name == "ddpm") {
+      result.push_back(result.back());
+      result.back().name = "ddpm_fixed_large";
+      result.back().options.variance = diffusion::VarianceType::fixed_large;
+    }
+  }
   return result;
 }
 
