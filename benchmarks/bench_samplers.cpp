@@ -267,6 +267,7 @@ void program(ex::CommandLine& line) {
     }
 
   const ex::InterruptGuard guard;
+  if (options.overwrite) std::filesystem::remove(line.out / "samplers.csv");
   bench::Results results(line.out / "samplers.csv");
   if (!options.report) {
     measure_mixture("mixture_2d", bench::mixture_2d(), options, cells, line.seed, results);

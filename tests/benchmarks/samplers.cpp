@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,8 +25,11 @@ bench::Contender contender(const std::string& name) { return bench::chosen_conte
 
 /// With so many evaluations, as the benchmark measures it.
 bench::MixtureScore score(const bench::MixtureJudge& judge, const std::string& name, std::int64_t evaluations,
-                          const Schedule& schedule = Schedule::linear()) {
-  const auto run = bench::tune_run(contender(name), schedule, evaluations, {});
+                          std::optional<diffusion::Spacing> spacing = std::nullopt) {
+  const auto schedule = Schedule::linear();
+  bench::Contender who = contender(name);
+  who.spacing = spacing.value_or(who.spacing);
+  const auto run = bench::tune_run(who, schedule, evaluations, {});
   REQUIRE(run);
   return judge.score(
       bench::sample_mixture(judge.mixture(), run->contender, schedule, run->levels, judge.count(), 1).values);
@@ -35,33 +38,38 @@ bench::MixtureScore score(const bench::MixtureJudge& judge, const std::string& n
 }  // namespace
 
 TEST_CASE("fixed-large variance collapses when strided", "[benchmarks][samplers]") {
-  // In proportion to the table of DDIM: below DDIM and the small variance by far at few steps, level with them at all steps.
-  const bench::MixtureJudge judge(bench::mixture_2d(), 1024, 1);
-  const double floor = judge.floor().divergence;
+  // As in the table of DDIM: behind the small variance and DDIM at few steps, level with them when all steps are made.
+  const bench::MixtureJudge judge(bench::mixture_2d(), 512, 1);
   for (const std::int64_t evaluations : {10, 20, 50}) {
+    INFO(evaluations);
     const double large = score(judge, "ddpm_fixed_large", evaluations).divergence;
-    CHECK(large > 3 * score(judge, "ddpm", evaluations).divergence);
-    CHECK(large > 3 * score(judge, "ddim", evaluations).divergence);
-    CHECK(large > 10 * floor);
+    CHECK(large > 1.5 * score(judge, "ddpm", evaluations).divergence);
+    CHECK(large > 4 * score(judge, "ddim", evaluations).divergence);
+    CHECK(large > 8 * judge.floor().divergence);
   }
   const double all_steps = score(judge, "ddpm_fixed_large", 1000).divergence;
-  CHECK(all_steps < 0.1 * score(judge, "ddpm_fixed_large", 50).divergence);
-  CHECK(all_steps < 3 * score(judge, "ddpm", 1000).divergence);
+  CHECK(all_steps < 1.3 * score(judge, "ddpm", 1000).divergence);
+  CHECK(all_steps < 3 * judge.floor().divergence);
 }
 
 TEST_CASE("multistep methods of high order win below 10 evaluations", "[benchmarks][samplers]") {
   for (const auto& mixture : {bench::mixture_2d(), bench::mixture_64d()}) {
     const bench::MixtureJudge judge(mixture, 1024, 1);
+    INFO(mixture.dimension());
     const double euler = score(judge, "ddim", 8).divergence;
-    const double heun = score(judge, "heun", 8).divergence;
+    // Heun's method runs away where its steps are long in log sigma; it may have the spacing that it bears best.
+    double heun = HUGE_VAL;
+    for (const auto spacing : {diffusion::Spacing::trailing, diffusion::Spacing::quadratic})
+      heun = std::fmin(heun, score(judge, "heun", 8, spacing).divergence);
     for (const char* name : {"deis_3", "ipndm"}) {
+      INFO(name);
       const double multistep = score(judge, name, 8).divergence;
       CHECK(multistep < 0.5 * euler);
-      CHECK(multistep < 0.5 * heun);
+      CHECK(multistep < 0.1 * heun);
     }
-    // And both of these are right in the end.
-    CHECK(score(judge, "heun", 100).divergence < 2 * judge.floor().divergence);
-    CHECK(score(judge, "deis_3", 100).divergence < 2 * judge.floor().divergence);
+    // All are right in the end.
+    for (const char* name : {"ddim", "heun", "deis_3", "ipndm"})
+      CHECK(score(judge, name, 100).divergence < 1.5 * judge.floor().divergence);
   }
 }
 
@@ -70,17 +78,19 @@ TEST_CASE("runs make as many evaluations as were planned", "[benchmarks][sampler
   const auto mixture = bench::mixture_2d();
   for (const bench::Contender& c : bench::all_contenders()) {
     INFO(c.name);
-    const auto run = bench::tune_run(c, schedule, 20, [&](const auto& tuned, const auto& levels) {
+    // Steps of an adaptive sampler have a least number, whatever its tolerance.
+    const std::int64_t target = c.sampler == "rk45" ? 60 : 20;
+    const auto run = bench::tune_run(c, schedule, target, [&](const auto& tuned, const auto& levels) {
       return bench::sample_mixture(mixture, tuned, schedule, levels, 8, 1).evaluations;
     });
     REQUIRE(run);
-    CHECK(run->evaluations <= 20);
-    CHECK(run->evaluations > 15);
+    CHECK(run->evaluations <= static_cast<double>(target));
+    CHECK(run->evaluations > 0.75 * static_cast<double>(target));
     CHECK(bench::sample_mixture(mixture, run->contender, schedule, run->levels, 8, 1).evaluations == run->evaluations);
   }
   CHECK(bench::tune_run(contender("heun"), schedule, 8, {})->levels.steps() == 4);  // 2 n - 1
   CHECK_FALSE(bench::tune_run(contender("ddim"), schedule, 0, {}));
-  CHECK_THROWS_WITH(bench::chosen_contenders("ddim,no_such"), Catch::Matchers::ContainsSubstring("no_such"));
+  CHECK_THROWS_WITH(bench::chosen_contenders("ddim,no_such"), ContainsSubstring("no_such"));
 }
 
 TEST_CASE("samples of a mixture do not depend on threads or on how many there are", "[benchmarks][samplers]") {

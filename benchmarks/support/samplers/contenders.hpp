@@ -137,10 +137,12 @@ struct WatchedNoise {
   });
 }
 
-/// The spacing with which a sampler does best at few evaluations, as `bench_samplers --spacing` found on the mixtures.
+/// The spacing with which a sampler does best on the mixtures, as `bench_samplers --spacing NAME` finds. DDPM has the one with
+/// which it is strided since \cite song_2020_ddim.
 [[nodiscard]] inline diffusion::Spacing suited_spacing(std::string_view sampler) {
-  static_cast<void>(sampler);
-  return diffusion::Spacing::log_snr;
+  if (sampler == "ddpm") return diffusion::Spacing::leading;
+  const bool in_lambda = sampler.starts_with("unipc") || sampler.starts_with("dpmpp") || sampler == "ipndm";
+  return in_lambda && sampler != "dpmpp_2s" ? diffusion::Spacing::log_snr : diffusion::Spacing::quadratic;
 }
 
 /// Where a sampler is from: a key of docs/bibliography.bib.
