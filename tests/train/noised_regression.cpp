@@ -165,7 +165,7 @@ TEST_CASE("EDM and flow tell a model the classes, but for those that are left ou
   const std::vector<std::int64_t> labels = {3, 1, 4, 1, 5, 9, 2, 6};
   const auto pictures = random_tensor<double>({8, 4, 4, 1}, 1, 0.4);
   const auto check = [&](const auto& objective) {
-    const train::Conditional conditional(objective, 0.5);
+    train::Conditional conditional(objective, 0.5);
     Listener model, plain;
     Listener::Context ctx;
     const double loss = conditional.accumulate(model, pictures, labels, 11, 4, ctx);
