@@ -3,6 +3,7 @@
 /// --markdown it writes its tables into a document.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -91,7 +92,7 @@ void measure_mixture(const std::string& set, const ed::diffusion::GaussianMixtur
       return bench::sample_mixture(mixture, contender, schedule, levels, 128, seed).evaluations;
     });
     if (!run) continue;
-    const ed::Stopwatch watch;
+    const ex::Stopwatch watch;
     const auto samples = bench::sample_mixture(mixture, run->contender, schedule, run->levels, options.samples, seed);
     for (bench::ResultRow* row : {&distance, &divergence}) {
       row->seconds = watch.seconds();
@@ -203,7 +204,7 @@ class PictureBenchmark {
           .evaluations;
     });
     if (!run) return;
-    const ed::Stopwatch watch;
+    const ex::Stopwatch watch;
     const std::int64_t count = pictures_of(cell);
     const auto painted =
         bench::paint(model_, run->contender, schedule_, run->levels, count, seed_, [&](std::int64_t evaluations) {
@@ -266,6 +267,7 @@ void program(ex::CommandLine& line) {
     }
 
   const ex::InterruptGuard guard;
+  if (options.overwrite) std::filesystem::remove(line.out / "samplers.csv");
   bench::Results results(line.out / "samplers.csv");
   if (!options.report) {
     measure_mixture("mixture_2d", bench::mixture_2d(), options, cells, line.seed, results);

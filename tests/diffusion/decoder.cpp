@@ -30,7 +30,8 @@ TEST_CASE("the bins of a pixel hold all of the probability", "[diffusion][decode
     for (const double mean : {-1.4, -0.3, 0.0, 0.77, 1.0})
       for (const double log_variance : {-9.0, -3.0, 0.0, 2.0}) {
         double sum = 0;
-        for (int k = 0; k < 256; ++k) sum += std::exp(bin_likelihood(pixel(k), mean, log_variance, cdf).log_probability);
+        for (int k = 0; k < 256; ++k)
+          sum += std::exp(bin_likelihood(pixel(k), mean, log_variance, cdf).log_probability);
         CHECK_THAT(sum, WithinAbs(1, cdf == NormalCdf::exact ? 1e-12 : 1e-9));
       }
 }
@@ -47,8 +48,10 @@ TEST_CASE("known probabilities of bins", "[diffusion][decoder]") {
   // A tail that no double holds: log P(Z > 50) = -1254.8313611394.
   CHECK_THAT(diffusion::detail::log_normal_tail(50), WithinRel(-1254.8313611394, 1e-12));
   CHECK_THAT(diffusion::detail::log_normal_tail(-50), WithinAbs(0, 1e-300));
-  CHECK_THAT(diffusion::detail::log_normal_tail(std::nextafter(5.0, 0.0)), WithinRel(diffusion::detail::log_normal_tail(5), 1e-14));
-  CHECK_THAT(diffusion::detail::log_normal_between(50, 50.5), WithinRel(-1254.8313611394 + std::log1p(-std::exp(-25.134942464835)), 1e-9));
+  CHECK_THAT(diffusion::detail::log_normal_tail(std::nextafter(5.0, 0.0)),
+             WithinRel(diffusion::detail::log_normal_tail(5), 1e-14));
+  CHECK_THAT(diffusion::detail::log_normal_between(50, 50.5),
+             WithinRel(-1254.8313611394 + std::log1p(-std::exp(-25.134942464835)), 1e-9));
   CHECK(diffusion::detail::log_normal_between(-50.5, -50) == diffusion::detail::log_normal_between(50, 50.5));
   // Far away the exact likelihood still tells how far, the original's stops at its floor.
   const BinLikelihood far = bin_likelihood(pixel(10), 1, -10), farther = bin_likelihood(pixel(10), 1.5, -10);

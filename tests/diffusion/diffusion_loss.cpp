@@ -41,7 +41,7 @@ struct Case {
     diffusion.posterior_mean(x0, x_t, t, previous);
     const NoiseLevel& level = diffusion.level(t);
     const MeanType mean = diffusion.output().mean;
-    const double size = mean == MeanType(Prediction::score) ? 0.1 / level.sigma
+    const double size = mean == MeanType(Prediction::score)                        ? 0.1 / level.sigma
                         : mean.is_previous_x() || mean == MeanType(Prediction::x0) ? 0.02
                                                                                    : 0.1;
     for (std::size_t i = 0; i < x0.size(); ++i) {

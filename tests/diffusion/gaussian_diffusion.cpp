@@ -63,7 +63,8 @@ TEST_CASE("the four variances, under a stride", "[diffusion][chain]") {
     return GaussianDiffusion(schedule, strided, {Prediction::epsilon, type}).log_variance(t)(v);
   };
   for (std::int64_t t = 0; t < 5; ++t) {
-    const std::int64_t now = strided[static_cast<std::size_t>(t)], then = t > 0 ? strided[static_cast<std::size_t>(t - 1)] : -1;
+    const std::int64_t now = strided[static_cast<std::size_t>(t)];
+    const std::int64_t then = t > 0 ? strided[static_cast<std::size_t>(t - 1)] : -1;
     const double small = log_posterior(schedule, t > 0 ? now : strided[1], t > 0 ? then : strided[0]);
     const double large = std::log(1 - schedule.alpha_bar(now) / schedule.alpha_bar(then));
     CHECK_THAT(of(VarianceType::fixed_small, t, 9), WithinRel(small, 1e-12));
@@ -147,9 +148,9 @@ TEST_CASE("a batch has a step for each sample", "[diffusion][chain]") {
   for (std::int64_t i = 0; i < 12; ++i) {
     float want = 0;
     chain.q_sample(x0[i], t[static_cast<std::size_t>(i / 4)], noise[i], want);
-    CHECK_THAT(x_t[i], WithinAbs(want, 1e-6));
+    CHECK_THAT(x_t[i], WithinAbs(static_cast<double>(want), 1e-6));
     chain.posterior_mean(x0[i], x_t[i], t[static_cast<std::size_t>(i / 4)], want);
-    CHECK_THAT(mean[i], WithinAbs(want, 1e-6));
+    CHECK_THAT(mean[i], WithinAbs(static_cast<double>(want), 1e-6));
   }
   const auto times = chain.times<float>(t);
   CHECK(times.shape() == Shape{3});

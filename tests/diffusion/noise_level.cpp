@@ -24,8 +24,15 @@ TEST_CASE("noise levels refuse what no sampler can walk", "[diffusion][noise_lev
   CHECK_THROWS_AS(NoiseLevels({noise, noise, low}), ValueError);
   CHECK_THROWS_AS(NoiseLevels({low, clean, clean}), ValueError);
   CHECK_THROWS_AS(NoiseLevels({high, clean, low}), ValueError);
-  for (const NoiseLevel& bad : {NoiseLevel{nan, 0.8, 0.6}, {1, nan, 0.6}, {1, 0.8, nan}, {1, -0.8, 0.6}, {1, 0.8, -0.6},
-                                {1, infinity, 0.6}, {1, 0.8, infinity}, {infinity, 0.8, 0.6}, {1, 0, 0}})
+  for (const NoiseLevel& bad : {NoiseLevel{nan, 0.8, 0.6},
+                                {1, nan, 0.6},
+                                {1, 0.8, nan},
+                                {1, -0.8, 0.6},
+                                {1, 0.8, -0.6},
+                                {1, infinity, 0.6},
+                                {1, 0.8, infinity},
+                                {infinity, 0.8, 0.6},
+                                {1, 0, 0}})
     CHECK_THROWS_WITH(NoiseLevels({high, bad}), ContainsSubstring("place 1"));
 }
 

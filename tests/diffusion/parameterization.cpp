@@ -67,9 +67,7 @@ TEST_CASE("exactly the undefined conversions are refused", "[diffusion][paramete
           if (level.is_clean() && from == P::score) continue;  // itself, and x0, which is x
           INFO(to_string(from) << " to " << to_string(to));
           CHECK_THAT(p, WithinAbs(value(to, level), 1e-15));
-        } catch (const ValueError&) {
-          result.emplace_back(from, to);
-        }
+        } catch (const ValueError&) { result.emplace_back(from, to); }
       }
     return result;
   };

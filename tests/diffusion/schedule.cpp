@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "diffusion/reference.hpp"
 #include "support/catch.hpp"
 #include "support/paths.hpp"
+
+#include "diffusion/reference.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::diffusion;

@@ -66,7 +66,8 @@ TEST_CASE("timesteps of the spacings", "[diffusion][spacing]") {
   CHECK(of(1000, 4, Spacing::quadratic) == Times{0, 111, 444, 999});
   CHECK(of(1000, 4, Spacing::quadratic, 0.8 * 1000 / 999) == Times{0, 89, 356, 800});  // the original's end
   CHECK(of(1000, 1, Spacing::quadratic) == Times{999});
-  CHECK(of(10, 8, Spacing::quadratic) == Times{0, 1, 2, 3, 4, 5, 7, 9});  // 0, 0.2, 0.7, 1.7, 2.9, 4.6, 6.6, 9: pushed apart
+  CHECK(of(10, 8, Spacing::quadratic) ==
+        Times{0, 1, 2, 3, 4, 5, 7, 9});  // 0, 0.2, 0.7, 1.7, 2.9, 4.6, 6.6, 9: pushed apart
   Times every(1000);
   std::iota(every.begin(), every.end(), 0);
   for (const Spacing spacing : {Spacing::leading, Spacing::trailing, Spacing::linspace, Spacing::quadratic})

@@ -69,7 +69,8 @@ TEST_CASE("antithetic timesteps come in pairs t and T - 1 - t", "[diffusion][tim
   const auto drawn = sampler.draw(1, 2, 0, 101);
   for (std::size_t n = 0; n + 1 < 101; n += 2) CHECK(drawn.t[n] + drawn.t[n + 1] == 999);
   CHECK(drawn.t[0] != drawn.t[2]);
-  for (const double f : frequencies(AntitheticTimesteps(5).draw(1, 2, 0, 40000), 5)) CHECK_THAT(f, WithinAbs(0.2, 0.01));
+  for (const double f : frequencies(AntitheticTimesteps(5).draw(1, 2, 0, 40000), 5))
+    CHECK_THAT(f, WithinAbs(0.2, 0.01));
   CHECK_THROWS_AS(AntitheticTimesteps(0), ValueError);
 }
 

@@ -61,14 +61,20 @@ TEST_CASE("increments pass Kolmogorov-Smirnov and are not correlated along eleme
   noise.increment({0, 0, 0.04}, first);
   noise.increment({1, 0, 0.04}, second);
   noise.increment({0, 0, 0.04}, floats);
+  // The second deviate of dZ = dt/2 (dW + sqrt(dt/3) xi).
+  std::vector<double> again(n), other(n);
+  noise.increment({0, 0, 0.04}, again, other);
+  for (std::size_t i = 0; i < n; ++i) other[i] = other[i] / 0.02 - again[i];
   // Exceeded once in a thousand.
   CHECK(kolmogorov_smirnov(first, 0.2) < 1.95);
   CHECK(kolmogorov_smirnov(second, 0.2) < 1.95);
   CHECK(kolmogorov_smirnov(floats, 0.2) < 1.95);
+  CHECK(kolmogorov_smirnov(other, std::sqrt(0.04 / 3)) < 1.95);
   CHECK_FALSE(kolmogorov_smirnov(first, 0.205) < 1.95);  // the test itself notices 2.5 per cent
 
   const double bound = 4 * 0.04 / std::sqrt(static_cast<double>(n));
   CHECK_THAT(mean_product(first, second), WithinAbs(0, bound));
+  CHECK_THAT(mean_product(first, other), WithinAbs(0, bound));
   for (const std::size_t lag : {1U, 2U, 3U, 4U, 64U, 128U}) {
     const std::vector<double> moved(first.begin() + static_cast<std::ptrdiff_t>(lag), first.end());
     CHECK_THAT(mean_product(moved, first), WithinAbs(0, bound));

@@ -29,6 +29,22 @@ struct Growth {
   static double exact(double x0, double t, double w) { return x0 * std::exp(w - t / 2); }
 };
 
+/// The reverse equation of data at -1 and 1 under a variance-preserving process, with the exact score, in the time 1 - t.
+struct Reversed {
+  static constexpr NoiseType noise_type = NoiseType::additive;
+  template <sde::State S>
+  void drift(const S& x, double s, S& out) const {
+    const auto score = [this](const S& at, double t, S& to) {
+      const double a = process.mean_factor(t), d = process.marginal_std(t), v = 0.16 * a * a + d * d;
+      sde::update_elements([a, v](const auto& e, auto& o) { o = (a * std::tanh(a * e / v) - e) / v; }, at, to);
+    };
+    sde::reverse(process, score).drift(x, 1 - s, out);
+    sde::update_elements([](auto& e) { e = -e; }, out);
+  }
+  double diffusion(double s) const { return process.diffusion(1 - s); }
+  sde::VariancePreserving<> process{sde::LinearBeta(0.1, 6)};
+};
+
 /// Euler-Maruyama whose noise is half too strong: it has no order.
 template <class S>
 class WrongStepper : public sde::EulerMaruyama<S> {
@@ -85,6 +101,15 @@ TEST_CASE("Milstein without derivatives has its strong orders", "[sde][order]") 
 }
 
 TEST_CASE("Platen's method has its strong orders", "[sde][order]") { check_declared<sde::PlatenWeak2>(); }
+
+TEST_CASE("the reverse equation of a diffusion process has additive noise", "[sde][order][identity]") {
+  using State = easy_diffusion::Tensor<double>;
+  const auto errors = []<class Stepper>(Stepper) { return strong_errors<Stepper, Reversed>(State({2000}), 5, 9); };
+  const auto euler = errors(sde::EulerMaruyama<State>{});
+  check_order(euler, sde::EulerMaruyama<State>::traits.strong_order_additive);
+  CHECK_FALSE(fit(euler).shows(sde::EulerMaruyama<State>::traits.strong_order));  // that of other noise
+  check_order(errors(sde::Sra1<State>{}), sde::Sra1<State>::traits.strong_order_additive);
+}
 
 TEST_CASE("the measurement refuses a wrong stepper and a wrong declaration", "[sde][order]") {
   using State = std::vector<double>;

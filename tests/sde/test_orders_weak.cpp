@@ -205,4 +205,7 @@ TEST_CASE("SRA methods have their weak order", "[sde][order][weak]") {
 TEST_CASE("a weak order that is not there is refused", "[sde][order][weak]") {
   CHECK_FALSE(fit(moment_errors<sde::Milstein<double>, Linear<Calculus::ito>>(2, 6, 11)).shows(2.0));
   CHECK_FALSE(fit(moment_errors<sde::PlatenWeak2<double>, Linear<Calculus::ito>>(2, 6, 11)).shows(1.0));
+  // What is often said of the SRI methods; moments of the linear equation are too kind to SRI1W1 to show it.
+  CHECK_FALSE(fit(bounded_errors<sde::Sri1W1>(5, 9)).shows(2.0));
+  CHECK_FALSE(fit(moment_errors<sde::Sri2W1<double>, Linear<Calculus::ito>>(2, 8, 13)).shows(2.0));
 }

@@ -22,9 +22,9 @@ using easy_diffusion::tests::allocations;
 namespace {
 
 /// dx = -x dt + (1 + x/4) dW, in either calculus.
-template <sde::Calculus which>
+template <sde::Calculus which, sde::NoiseType type = sde::NoiseType::diagonal>
 struct Relaxing {
-  static constexpr sde::NoiseType noise_type = sde::NoiseType::diagonal;
+  static constexpr sde::NoiseType noise_type = type;
   static constexpr sde::Calculus calculus = which;
   template <sde::State S>
   void drift(const S& x, double, S& out) const {
@@ -71,6 +71,9 @@ std::uint64_t sde_run(S x) {
     sde::integrate(stepper, reversed, x, sde::TimeGrid::uniform(1, 0.1, steps), noise, {.mean_of_last_step = true});
     if constexpr (Stepper::traits.noise_types.diagonal)
       sde::integrate(stepper, Relaxing<Stepper::traits.calculus>{}, x, sde::TimeGrid::uniform(0, 1, steps), noise);
+    if constexpr (Stepper::traits.noise_types.scalar)
+      sde::integrate(stepper, Relaxing<Stepper::traits.calculus, sde::NoiseType::scalar>{}, x,
+                     sde::TimeGrid::uniform(0, 1, steps), noise);
   };
   run(2);
   const std::uint64_t before = allocations();
@@ -80,8 +83,9 @@ std::uint64_t sde_run(S x) {
 
 template <class S>
 std::uint64_t all_steppers(const S& x) {
-  return ode_run<sde::Euler<S>>(x) + ode_run<sde::RungeKutta4<S>>(x) + ode_run<sde::DormandPrince5<S>>(x) +
-         ode_run<sde::AdamsBashforth<S, 4>>(x) + ode_run<sde::ExponentialEuler<S>>(x) +
+  return ode_run<sde::Euler<S>>(x) + ode_run<sde::Heun<S>>(x) + ode_run<sde::Midpoint<S>>(x) +
+         ode_run<sde::RungeKutta4<S>>(x) + ode_run<sde::DormandPrince5<S>>(x) + ode_run<sde::AdamsBashforth<S, 2>>(x) +
+         ode_run<sde::AdamsBashforth<S, 3>>(x) + ode_run<sde::AdamsBashforth<S, 4>>(x) + ode_run<sde::ExponentialEuler<S>>(x) +
          ode_run<sde::ExponentialHeun<S>>(x) + sde_run<sde::EulerMaruyama<S>>(x) + sde_run<sde::Milstein<S>>(x) +
          sde_run<sde::MilsteinDerivativeFree<S>>(x) + sde_run<sde::StratonovichHeun<S>>(x) +
          sde_run<sde::StratonovichMidpoint<S>>(x) + sde_run<sde::ReversibleHeun<S>>(x) + sde_run<sde::PlatenWeak2<S>>(x) +
@@ -104,6 +108,7 @@ TEST_CASE("no stepper allocates after its first step, on any state", "[sde][step
   REQUIRE(allocations() > before);
   CHECK(all_steppers(0.0) == 0);
   CHECK(all_steppers(std::array<double, 4>{}) == 0);
+  CHECK(all_steppers(std::vector<double>(5)) == 0);
   CHECK(all_steppers(Eigen::ArrayXf(Eigen::ArrayXf::Zero(100))) == 0);
   CHECK(all_steppers(Tensor<float>({100})) == 0);
 }

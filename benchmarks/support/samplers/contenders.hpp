@@ -23,6 +23,7 @@
 #include "easy_diffusion/diffusion/samplers/registry.hpp"
 #include "easy_diffusion/diffusion/schedule.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
+#include "easy_diffusion/diffusion/variance_type.hpp"
 #include "easy_diffusion/sde/noise.hpp"
 
 namespace easy_diffusion::bench {
@@ -136,10 +137,12 @@ struct WatchedNoise {
   });
 }
 
-/// The spacing with which a sampler does best at few evaluations, as `bench_samplers --spacing` found on the mixtures.
+/// The spacing with which a sampler does best on the mixtures, as `bench_samplers --spacing NAME` finds. DDPM has the one with
+/// which it is strided since \cite song_2020_ddim.
 [[nodiscard]] inline diffusion::Spacing suited_spacing(std::string_view sampler) {
-  static_cast<void>(sampler);
-  return diffusion::Spacing::log_snr;
+  if (sampler == "ddpm") return diffusion::Spacing::leading;
+  const bool in_lambda = sampler.starts_with("unipc") || sampler.starts_with("dpmpp") || sampler == "ipndm";
+  return in_lambda && sampler != "dpmpp_2s" ? diffusion::Spacing::log_snr : diffusion::Spacing::quadratic;
 }
 
 /// Where a sampler is from: a key of docs/bibliography.bib.
@@ -168,11 +171,17 @@ struct WatchedNoise {
          })->second) + "`";
 }
 
-/// All samplers of the library's list.
+/// All samplers of the library's list, DDPM with both of its fixed variances.
 [[nodiscard]] inline std::vector<Contender> all_contenders() {
   std::vector<Contender> result;
-  for (const std::string& name : diffusion::sampler_names())
+  for (const std::string& name : diffusion::sampler_names()) {
     result.push_back({.name = name, .sampler = name, .options = {}, .spacing = suited_spacing(name)});
+    if (name == "ddpm") {
+      result.push_back(result.back());
+      result.back().name = "ddpm_fixed_large";
+      result.back().options.variance = diffusion::VarianceType::fixed_large;
+    }
+  }
   return result;
 }
 

@@ -28,6 +28,7 @@ struct SamplerBenchmarkOptions {
   std::int64_t accuracy_steps = 600;
   bool all_pictures = false;
   bool report = false;
+  bool overwrite = false;
   std::string markdown;
 
   void add_to(examples::CommandLine& line) {
@@ -46,6 +47,7 @@ struct SamplerBenchmarkOptions {
              "paint pictures with every sampler up to the largest number of evaluations, instead of with the well-known ones "
              "beyond 50");
     line.add("--report", report, "measure nothing, only draw and write what has been measured");
+    line.add("--overwrite", overwrite, "start anew although --out has numbers");
     line.add("--markdown", markdown, "document whose blocks <!-- bench_samplers SET METRIC --> get their tables");
   }
 };

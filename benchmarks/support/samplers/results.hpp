@@ -114,7 +114,7 @@ class Results {
     if (found == rows_.end()) return false;
     if (!found->same_settings(row))
       throw ValueError(path_.string() + ": has " + described(*found) + ", asked for is " + described(row) +
-                       "; another --out, or remove the file");
+                       "; another --out keeps both, --overwrite starts anew");
     return true;
   }
 

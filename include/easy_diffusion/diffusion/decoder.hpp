@@ -18,8 +18,8 @@ namespace easy_diffusion::diffusion {
 
 /// How the normal distribution function is computed.
 enum class NormalCdf {
-  exact,            ///< by the error function, and by its continued fraction where that would be zero
-  tanh_with_floor   ///< the approximation by a tanh that the original uses; no probability below 1e-12
+  exact,           ///< by the error function, and by its continued fraction where that would be zero
+  tanh_with_floor  ///< the approximation by a tanh that the original uses; no probability below 1e-12
 };
 
 /// A logarithm of a probability, in nats, and what it does as the distribution moves.
@@ -43,9 +43,7 @@ inline constexpr double outer_bin = 0.999;  // data beyond are 0 or 255
   return -0.5 * x * x - std::log(fraction) - 0.5 * std::log(2 * std::numbers::pi);
 }
 
-[[nodiscard]] inline double log_normal_density(double x) {
-  return -0.5 * x * x - 0.5 * std::log(2 * std::numbers::pi);
-}
+[[nodiscard]] inline double log_normal_density(double x) { return -0.5 * x * x - 0.5 * std::log(2 * std::numbers::pi); }
 
 /// log P(low < Z < high), also far out where both tails are nothing in a double.
 [[nodiscard]] inline double log_normal_between(double low, double high) {
@@ -74,7 +72,7 @@ struct TanhCdf {
                                                   NormalCdf cdf = NormalCdf::exact) {
   const double inverse = std::exp(-0.5 * log_variance);
   const double high = inverse * (x - mean + detail::half_bin), low = inverse * (x - mean - detail::half_bin);
-  const bool first = x < -detail::outer_bin, last = x > detail::outer_bin;
+  const bool first = -x > detail::outer_bin, last = x > detail::outer_bin;
   double log_probability, at_low = 0, at_high = 0;  // densities at the ends over the probability
   if (cdf == NormalCdf::exact) {
     constexpr double infinity = std::numeric_limits<double>::infinity();

@@ -24,7 +24,8 @@ concept Denoiser = sde::State<S> && requires(const D& denoiser, const S& x, cons
 /// A denoiser of a model that also learned the variance of a step: `denoiser(x, level, x0, v)` writes v besides, which
 /// `VarianceType` explains. A wrapper of denoisers passes it through where the wrapped one offers it.
 template <class D, class S>
-concept VarianceDenoiser = Denoiser<D, S> && requires(const D& denoiser, const S& x, const NoiseLevel& level, S& x0, S& v) {
+concept VarianceDenoiser = Denoiser<D, S> && requires(const D& denoiser, const S& x, const NoiseLevel& level, S& x0,
+                                                      S& v) {
   denoiser(x, level, x0, v);
 };
 

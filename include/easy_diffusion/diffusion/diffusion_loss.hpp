@@ -227,7 +227,8 @@ class DiffusionLoss {
     diffusion_.check_output("loss", x0.shape(), output.shape());
     expect_shape("loss: noise", x0.shape(), noise.shape());
     if (!weights.empty() && weights.size() != t.size())
-      throw ShapeError("loss: expected " + std::to_string(t.size()) + " weights, got " + std::to_string(weights.size()));
+      throw ShapeError("loss: expected " + std::to_string(t.size()) + " weights, got " +
+                       std::to_string(weights.size()));
     check_data(x0);
     gradient.resize(output.shape());
     std::vector<double> losses(t.size());

@@ -10,7 +10,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -56,7 +55,8 @@ class GaussianDiffusion {
     if (timesteps.empty()) throw ValueError("Gaussian diffusion: expected at least one timestep, got none");
     levels_.push_back(schedule.level(-1));
     for (const std::int64_t timestep : timesteps) {
-      if (timestep < 0) throw ValueError("Gaussian diffusion: expected timesteps of at least 0, got " + std::to_string(timestep));
+      if (timestep < 0)
+        throw ValueError("Gaussian diffusion: expected timesteps of at least 0, got " + std::to_string(timestep));
       if (levels_.size() > 1 && static_cast<double>(timestep) <= levels_.back().time)
         throw ValueError("Gaussian diffusion: expected timesteps that rise, got " + std::to_string(timestep) +
                          " at place " + std::to_string(levels_.size() - 1));
@@ -129,7 +129,8 @@ class GaussianDiffusion {
                                          std::span<const std::int64_t> t) const {
     check_batch("posterior_mean", x0.shape(), t);
     Tensor<T> mean = Tensor<T>::uninitialized(x0.shape());
-    detail::update_samples([&](std::int64_t n) { return posterior_mean_of(t[static_cast<std::size_t>(n)]); }, mean, x0, x_t);
+    detail::update_samples([&](std::int64_t n) { return posterior_mean_of(t[static_cast<std::size_t>(n)]); }, mean, x0,
+                           x_t);
     return mean;
   }
 
@@ -201,6 +202,16 @@ class GaussianDiffusion {
   }
 
  private:
+  /// out = first * first_value + second * second_value
+  struct WeightedSum {
+    double first, second;
+
+    template <class T>
+    void operator()(T& out, const T& first_value, const T& second_value) const {
+      out = static_cast<T>(first) * first_value + static_cast<T>(second) * second_value;
+    }
+  };
+
   /// The parts of a step, element by element, in double.
   struct StepOf {
     PredictionMap map;
@@ -230,19 +241,11 @@ class GaussianDiffusion {
                        std::to_string(steps() - 1) + ", got " + std::to_string(t));
   }
 
-  static auto weighted_sum(double a, double b) {
-    return [a, b](auto& out, const auto& first, const auto& second) {
-      using T = std::remove_reference_t<decltype(out)>;
-      out = static_cast<T>(a) * first + static_cast<T>(b) * second;
-    };
-  }
-  [[nodiscard]] auto q_sample_of(std::int64_t t) const {
+  [[nodiscard]] WeightedSum q_sample_of(std::int64_t t) const {
     check(t, 0);
-    return weighted_sum(level(t).alpha, level(t).sigma);
+    return {level(t).alpha, level(t).sigma};
   }
-  [[nodiscard]] auto posterior_mean_of(std::int64_t t) const {
-    return weighted_sum(transition(t).x0, transition(t).x);
-  }
+  [[nodiscard]] WeightedSum posterior_mean_of(std::int64_t t) const { return {transition(t).x0, transition(t).x}; }
   [[nodiscard]] StepOf step_element(std::int64_t t, bool clip) const {
     return {x0_map(t), transition(t), log_variance(t), clip, output_.mean.is_previous_x()};
   }
@@ -253,7 +256,8 @@ class GaussianDiffusion {
     sde::make_room(step.mean, x_t);
     sde::make_room(step.log_variance, x_t);
     sde::make_room(step.x0, x_t);
-    sde::update_elements([&element](auto&... e) { element(e...); }, step.mean, step.log_variance, step.x0, x_t, output, v);
+    sde::update_elements([&element](auto&... e) { element(e...); }, step.mean, step.log_variance, step.x0, x_t, output,
+                         v);
   }
 
   OutputType output_;

@@ -34,9 +34,7 @@ class MeanType {
   [[nodiscard]] constexpr bool is_previous_x() const noexcept { return previous_x_; }
   /// \pre not the previous x
   [[nodiscard]] constexpr Prediction prediction() const noexcept { return prediction_; }
-  [[nodiscard]] std::string name() const {
-    return previous_x_ ? "previous_x" : diffusion::to_string(prediction_);
-  }
+  [[nodiscard]] std::string name() const { return previous_x_ ? "previous_x" : diffusion::to_string(prediction_); }
 
   friend constexpr bool operator==(const MeanType&, const MeanType&) = default;
 

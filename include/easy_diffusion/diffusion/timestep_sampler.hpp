@@ -59,8 +59,8 @@ class UniformTimesteps {
   }
 
   [[nodiscard]] std::int64_t at(std::uint64_t seed, std::uint32_t step, std::int64_t sample) const {
-    return static_cast<std::int64_t>(uniform_integer(static_cast<std::uint64_t>(steps_), detail::time_address(seed, step),
-                                                     static_cast<std::uint64_t>(sample)));
+    return static_cast<std::int64_t>(uniform_integer(
+        static_cast<std::uint64_t>(steps_), detail::time_address(seed, step), static_cast<std::uint64_t>(sample)));
   }
 
  private:
@@ -108,7 +108,8 @@ class ImportanceTimesteps {
     detail::check_chain(steps);
     if (kept < 1) throw ValueError("timestep sampler: expected to keep at least one loss, got " + std::to_string(kept));
     if (!(uniform_share >= 0 && uniform_share <= 1))
-      throw ValueError("timestep sampler: expected a uniform share of 0 to 1, got " + sde::detail::shown(uniform_share));
+      throw ValueError("timestep sampler: expected a uniform share of 0 to 1, got " +
+                       sde::detail::shown(uniform_share));
     history_ = {Tensor<double>(Shape{steps, kept}), Tensor<std::int64_t>(Shape{steps})};
   }
 

@@ -13,10 +13,10 @@ namespace easy_diffusion::diffusion {
 
 /// Variance of p(x_t | x_s). A network that learns it puts out a number v for every element beside its prediction.
 enum class VarianceType {
-  learned,      ///< v is the logarithm of the variance
-  fixed_small,  ///< that of the posterior q(x_t | x_s, x0): right for data that is one point
-  fixed_large,  ///< beta: right for data that is standard normal
-  learned_range ///< (v + 1) / 2 goes from the small to the large one in the logarithm \cite nichol_2021_improved
+  learned,       ///< v is the logarithm of the variance
+  fixed_small,   ///< that of the posterior q(x_t | x_s, x0): right for data that is one point
+  fixed_large,   ///< beta: right for data that is standard normal
+  learned_range  ///< (v + 1) / 2 goes from the small to the large one in the logarithm \cite nichol_2021_improved
 };
 
 inline constexpr std::array<std::string_view, 4> variance_type_names = {"learned", "fixed_small", "fixed_large",

@@ -63,8 +63,8 @@ template <class T>
     element.clip = options.clip && !diffusion.output().mean.is_previous_x();
     double sum = 0;
     for (std::int64_t i = n * elements; i < (n + 1) * elements; ++i)
-      sum += element(static_cast<double>(x0[i]), static_cast<double>(noise[i]), static_cast<double>(output[layout.mean(i)]),
-                     static_cast<double>(output[layout.variance(i)]))
+      sum += element(static_cast<double>(x0[i]), static_cast<double>(noise[i]),
+                     static_cast<double>(output[layout.mean(i)]), static_cast<double>(output[layout.variance(i)]))
                  .loss;
     terms[which] = sum / static_cast<double>(elements);
   });

@@ -144,20 +144,17 @@ template <class Stepper, class System, State S, class Corrector, class Noise, cl
 IntegrateResult predictor_corrector(Stepper&& stepper, const System& system, S& x, const TimeGrid& grid,
                                     Corrector&& corrector, Noise&& noise, CorrectorNoise&& corrector_noise,
                                     const IntegrateOptions& options, Observers&&... observers) {
-  expect_fit<std::remove_cvref_t<Stepper>, System>();
+  using Method = std::remove_cvref_t<Stepper>;
+  expect_fit<Method, System>();
+  const auto correct_and_step = [&](Method& method, S& at, const Step& step, auto& predictor_noise) {
+    corrector(system.process(), system.score(), at, step.t, step.index, corrector_noise);
+    method.step(system, at, step, predictor_noise);
+  };
   const NoNoise still;
-  const std::int64_t last = options.mean_of_last_step ? grid.steps() - 1 : -1;
   return detail::walk(
-      x, grid, options,
-      [&](std::int64_t i, const Step& step) {
-        corrector(system.process(), system.score(), x, step.t, i, corrector_noise);
-        if (i == last) {
-          stepper.step(system, x, step, still);
-        } else {
-          stepper.step(system, x, step, noise);
-        }
-      },
-      observers...);
+      stepper, x, grid, options,
+      [&](Method& method, S& at, const Step& step) { correct_and_step(method, at, step, noise); },
+      [&](Method& method, S& at, const Step& step) { correct_and_step(method, at, step, still); }, observers...);
 }
 
 }  // namespace easy_diffusion::sde

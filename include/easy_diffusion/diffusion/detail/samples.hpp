@@ -45,9 +45,7 @@ struct OutputLayout {
     return has_variance ? i + i / channels * channels : i;
   }
   /// \return `mean(i)` where there is no variance
-  [[nodiscard]] std::int64_t variance(std::int64_t i) const noexcept {
-    return has_variance ? mean(i) + channels : i;
-  }
+  [[nodiscard]] std::int64_t variance(std::int64_t i) const noexcept { return has_variance ? mean(i) + channels : i; }
 };
 
 }  // namespace easy_diffusion::diffusion::detail

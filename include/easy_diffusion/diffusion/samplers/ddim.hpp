@@ -56,7 +56,8 @@ class Ddim {
     }
     if (clip_ == OriginalClip::on) clip(x, from);
     const double kept = epsilon / from.sigma;
-    const detail::StepWeights weights{kept, clip_ == OriginalClip::on ? to.alpha : to.alpha - from.alpha * kept, deviation};
+    const detail::StepWeights weights{kept, clip_ == OriginalClip::on ? to.alpha : to.alpha - from.alpha * kept,
+                                      deviation};
     if (deviation == 0) {
       detail::move(weights, x, x0_);
       return;

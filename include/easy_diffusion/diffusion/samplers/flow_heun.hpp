@@ -15,8 +15,8 @@
 namespace easy_diffusion::diffusion {
 
 /// dx/dt = (x - x0) / t on levels (1 - t) x0 + t epsilon, by the mean of the velocities at both ends of a step
-/// \cite liu_2022_rectified_flow. Unlike a method in x / alpha it begins at pure noise as it is. The step to t = 0, where
-/// x0 does not determine the velocity, is Euler's.
+/// \cite liu_2022_rectified_flow. Unlike a method in x / alpha it begins at pure noise as it is. The step to t = 0, where x0
+/// does not determine the velocity, is Euler's.
 template <sde::State S>
 class FlowHeun {
  public:

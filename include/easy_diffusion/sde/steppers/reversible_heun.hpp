@@ -13,10 +13,11 @@
 namespace easy_diffusion::sde {
 
 /// The reversible Heun method for Stratonovich equations \cite kidger_2021_reversible: it carries a second state z beside
-/// x, needs one evaluation a step, and `undo` returns along the same path. Strong order 1/2, and 1 where the Brownian motions
-/// commute (additive, diagonal, scalar noise): z strays from x by sqrt(dt), but to alternating sides. Weak order 1. No step damps the
-/// distance of z and x: where the drift contracts strongly, steps must be short, or it grows. It starts anew at step 0, and
-/// where a step does not begin where the last one ended.
+/// x, needs one evaluation a step, and `undo` returns along the same path. Strong order 1/2, and 1 with additive noise, as
+/// proven there; with diagonal and scalar noise, whose Brownian motions commute, 1 is what is measured: z strays from x by
+/// sqrt(dt), but to alternating sides. Weak order 1, as measured. No step damps the distance of z and x: where the drift
+/// contracts strongly, steps must be short, or it grows. It starts anew at step 0, and where a step does not begin where
+/// the last one ended.
 template <State S>
 class ReversibleHeun {
  public:

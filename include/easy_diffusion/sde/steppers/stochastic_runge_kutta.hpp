@@ -151,7 +151,9 @@ class StochasticRungeKuttaAdditive {
 };
 
 /// The SRI method of a tableau \cite roessler_2010_strong: Ito equations with additive, diagonal or scalar noise, strong
-/// order 1.5. Its weak order is 1.5 too, as measured: for some equations means converge faster. It asks the noise for dZ.
+/// order 1.5. Its weak order is 1.5 too: a method's strong order bounds it from below, and the stages' steps of sqrt(dt),
+/// which no deviate multiplies, leave a term of dt^2.5 in the variance of a step. For some equations means converge faster.
+/// It asks the noise for dZ.
 template <State S, class Tableau>
 class StochasticRungeKuttaDiagonal {
   static constexpr std::size_t n = Tableau::stages;
