@@ -48,13 +48,24 @@ std::string spacing_name(const bench::Contender& contender) {
 /// Names a cell; the numbers that were measured come later.
 bench::ResultRow row_of(const std::string& set, const std::string& metric, const Cell& cell, std::int64_t samples,
                         std::uint64_t seed, const std::string& model) {
-  return {.set = set, .metric = metric, .sampler = cell.contender.name, .target = cell.target,
-          .spacing = spacing_name(cell.contender), .samples = samples, .seed = seed, .model = model};
+  return {.set = set,
+          .metric = metric,
+          .sampler = cell.contender.name,
+          .target = cell.target,
+          .spacing = spacing_name(cell.contender),
+          .samples = samples,
+          .seed = seed,
+          .model = model};
 }
 
 bench::ResultRow exact_row(const std::string& set, const std::string& metric, std::int64_t samples, std::uint64_t seed,
                            const std::string& model, double value = 0) {
-  return {.set = set, .metric = metric, .sampler = "exact", .samples = samples, .seed = seed, .model = model,
+  return {.set = set,
+          .metric = metric,
+          .sampler = "exact",
+          .samples = samples,
+          .seed = seed,
+          .model = model,
           .value = value};
 }
 
@@ -88,9 +99,10 @@ void measure_mixture(const std::string& set, const ed::diffusion::GaussianMixtur
         if (const auto row = exact_row(set, metric, options.samples, seed, "exact", value); !results.has(row))
           results.add(row);
     }
-    const auto run = plan(cell, schedule, [&](const bench::Contender& contender, const ed::diffusion::NoiseLevels& levels) {
-      return bench::sample_mixture(mixture, contender, schedule, levels, 128, seed).evaluations;
-    });
+    const auto run =
+        plan(cell, schedule, [&](const bench::Contender& contender, const ed::diffusion::NoiseLevels& levels) {
+          return bench::sample_mixture(mixture, contender, schedule, levels, 128, seed).evaluations;
+        });
     if (!run) continue;
     const ex::Stopwatch watch;
     const auto samples = bench::sample_mixture(mixture, run->contender, schedule, run->levels, options.samples, seed);
@@ -141,8 +153,10 @@ class PictureBenchmark {
         model_name_("step " + std::to_string(checkpoint_.steps())),
         training_(ed::data::load_dataset(options.data, {.split = ed::data::Split::train, .size = {}, .channels = {}})),
         test_(ed::data::load_dataset(options.data, {.split = ed::data::Split::test, .size = {}, .channels = {}})),
-        judge_config_{.height = model_.settings().height, .width = model_.settings().width,
-                      .picture_channels = model_.settings().channels, .classes = model_.classes()},
+        judge_config_{.height = model_.settings().height,
+                      .width = model_.settings().width,
+                      .picture_channels = model_.settings().channels,
+                      .classes = model_.classes()},
         judge_(judge_config_) {
     if (model_.classes() < 1) throw ed::ValueError(options.checkpoint + ": expected a model that is told classes");
     if (training_.labels.empty() || test_.labels.empty())
@@ -166,7 +180,9 @@ class PictureBenchmark {
   }
 
  private:
-  [[nodiscard]] bool trains(const Cell& cell) const { return options_.accuracy_pictures > 0 && trains_a_classifier(cell); }
+  [[nodiscard]] bool trains(const Cell& cell) const {
+    return options_.accuracy_pictures > 0 && trains_a_classifier(cell);
+  }
   [[nodiscard]] std::int64_t pictures_of(const Cell& cell) const {
     return trains(cell) ? std::max(options_.pictures, options_.accuracy_pictures) : options_.pictures;
   }
@@ -186,23 +202,23 @@ class PictureBenchmark {
       results_.add(row);
     };
     reference_ = bench::feature_statistics(judge_, training_);
-    add(exact_row("pictures", "frechet", options_.pictures, seed_, model_name_), [&] {
-      return distance(bench::round_the_classes(test_, model_.classes(), options_.pictures));
-    });
+    add(exact_row("pictures", "frechet", options_.pictures, seed_, model_name_),
+        [&] { return distance(bench::round_the_classes(test_, model_.classes(), options_.pictures)); });
     if (options_.accuracy_pictures > 0)
-      add(exact_row("pictures", "accuracy", options_.accuracy_pictures, seed_, model_name_), [&] {
-        return accuracy(bench::round_the_classes(training_, model_.classes(), options_.accuracy_pictures));
-      });
+      add(exact_row("pictures", "accuracy", options_.accuracy_pictures, seed_, model_name_),
+          [&] { return accuracy(bench::round_the_classes(training_, model_.classes(), options_.accuracy_pictures)); });
   }
 
   void measure(const Cell& cell) {
     bench::ResultRow frechet = row_of("pictures", "frechet", cell, options_.pictures, seed_, model_name_);
     bench::ResultRow learned = row_of("pictures", "accuracy", cell, options_.accuracy_pictures, seed_, model_name_);
     if (results_.has(frechet) && (!trains(cell) || results_.has(learned))) return;
-    const auto run = plan(cell, schedule_, [&](const bench::Contender& contender, const ed::diffusion::NoiseLevels& levels) {
-      return bench::paint(model_, contender, schedule_, levels, model_.classes(), seed_, [](std::int64_t) { return true; })
-          .evaluations;
-    });
+    const auto run =
+        plan(cell, schedule_, [&](const bench::Contender& contender, const ed::diffusion::NoiseLevels& levels) {
+          return bench::paint(model_, contender, schedule_, levels, model_.classes(), seed_,
+                              [](std::int64_t) { return true; })
+              .evaluations;
+        });
     if (!run) return;
     const ex::Stopwatch watch;
     const std::int64_t count = pictures_of(cell);
@@ -210,22 +226,24 @@ class PictureBenchmark {
         bench::paint(model_, run->contender, schedule_, run->levels, count, seed_, [&](std::int64_t evaluations) {
           const double made = done_ + static_cast<double>(evaluations);
           progress_.update(std::min(1.0, made / work_), cell.contender.name + " " + std::to_string(cell.target),
-                           static_cast<double>(count) * static_cast<double>(evaluations) /
-                               static_cast<double>(cell.target * count));
+                           painted_ + static_cast<double>(evaluations) / static_cast<double>(cell.target));
           interrupted = ex::InterruptGuard::interrupted();
           return !interrupted;
         });
     if (painted.stopped) return;
+    painted_ += static_cast<double>(count);
     for (bench::ResultRow* row : {&frechet, &learned}) {
       row->seconds = watch.seconds();
       row->steps = run->levels.steps();
       row->evaluations = painted.evaluations;
       row->value = std::nan("");
     }
-    if (painted.finite) frechet.value = distance(bench::round_the_classes(painted.set, model_.classes(), options_.pictures));
+    if (painted.finite)
+      frechet.value = distance(bench::round_the_classes(painted.set, model_.classes(), options_.pictures));
     if (!results_.has(frechet)) results_.add(frechet);
     if (!trains(cell) || results_.has(learned)) return;
-    if (painted.finite) learned.value = accuracy(bench::round_the_classes(painted.set, model_.classes(), options_.accuracy_pictures));
+    if (painted.finite)
+      learned.value = accuracy(bench::round_the_classes(painted.set, model_.classes(), options_.accuracy_pictures));
     results_.add(learned);
   }
 
@@ -241,7 +259,8 @@ class PictureBenchmark {
   ed::nn::Classifier<float> judge_;
   std::optional<bench::FeatureStatistics> reference_;
   ex::Progress progress_{"pictures"};
-  double work_ = 0, done_ = 0;
+  double work_ = 0, done_ = 0;  // in evaluations of a picture
+  double painted_ = 0;
 };
 
 void program(ex::CommandLine& line) {

@@ -37,7 +37,8 @@ struct Axes {
   bool log_x = false, log_y = false;
   std::string legend = "center bmargin horizontal";  ///< where it stands, in gnuplot's words
   int width = 1100, height = 680;                    ///< pixels
-  std::array<double, 2> y_range{};                   ///< both 0: as the values ask
+  std::array<double, 2> x_range{}, y_range{};        ///< both 0: as the values ask
+  std::vector<double> x_ticks = {};                  ///< none: as the values ask
 };
 
 /// Curves over one pair of axes.
@@ -118,8 +119,14 @@ inline std::string frame(const Axes& axes) {
   if (!axes.legend.starts_with("outside")) s += "set rmargin 4\n";
   if (axes.log_x) s += "set logscale x\n";
   if (axes.log_y) s += "set logscale y\n";
-  if (axes.y_range[0] < axes.y_range[1])
-    s += "set yrange [" + number(axes.y_range[0]) + ":" + number(axes.y_range[1]) + "]\n";
+  const auto range = [&s](const char* which, const std::array<double, 2>& ends) {
+    if (ends[0] < ends[1]) s += std::string("set ") + which + " [" + number(ends[0]) + ":" + number(ends[1]) + "]\n";
+  };
+  range("xrange", axes.x_range);
+  range("yrange", axes.y_range);
+  std::string ticks;
+  for (const double tick : axes.x_ticks) ticks += (ticks.empty() ? "" : ", ") + number(tick);
+  if (!ticks.empty()) s += "set xtics (" + ticks + ")\n";
   return s;
 }
 

@@ -145,7 +145,8 @@ TEST_CASE("divergence from a mixture is that of shares, means and variances", "[
   CHECK_THAT(shares.shares, WithinAbs(0.5 * std::log(0.5 / 0.25) + 0.5 * std::log(0.5 / 0.75), 1e-12));
   CHECK_THAT(shares.shapes, WithinAbs(0, 1e-12));
   CHECK_THAT(mixture_divergence(mixture, points({0, 2}, 1, 0)).total(), WithinAbs(std::log(1 / 0.75), 1e-12));
-  CHECK_THAT(mixture_divergence(mixture, points({1, 3}, 2, 0)).total(), WithinAbs(3 * 0.5 * (4 - 1 - std::log(4.0)), 1e-12));
+  CHECK_THAT(mixture_divergence(mixture, points({1, 3}, 2, 0)).total(),
+             WithinAbs(3 * 0.5 * (4 - 1 - std::log(4.0)), 1e-12));
   CHECK_THAT(mixture_divergence(mixture, points({1, 3}, 1, 0.7)).total(), WithinAbs(3 * 0.5 * 0.49, 1e-12));
 }
 
@@ -157,7 +158,7 @@ TEST_CASE("divergence from a mixture rejects broken samples", "[benchmarks][metr
   auto wide = good;
   for (double& x : wide) x *= 1.1;
   CHECK(mixture_divergence(mixture, wide).total() > 10 * floor);
-  CHECK(mixture_divergence(mixture, normal(1000 * d, 4)).total() > 10 * floor);  // the noise itself
+  CHECK(mixture_divergence(mixture, normal(1000 * d, 4)).total() > 10 * floor);              // the noise itself
   CHECK(std::isinf(mixture_divergence(mixture, std::vector<double>(10 * d, 2.0)).total()));  // all the same
   CHECK_THROWS_AS(mixture_divergence(mixture, with_nan(good)), ValueError);
   CHECK_THROWS_AS(mixture_divergence(mixture, std::span(good).first(65)), ShapeError);
@@ -209,7 +210,9 @@ TEST_CASE("Frechet distance tells broken features from good ones", "[benchmarks]
       if (i % d > 0) x[i] = 0.7 * x[i - 1] + 0.5 * x[i];
     return x;
   };
-  const auto statistics = [&](const std::vector<double>& x) { return feature_statistics(std::span<const double>(x), d); };
+  const auto statistics = [&](const std::vector<double>& x) {
+    return feature_statistics(std::span<const double>(x), d);
+  };
   const auto real = statistics(set(1));
   const auto good = set(2);
   const double floor = frechet_distance(real, statistics(good));

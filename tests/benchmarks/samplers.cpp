@@ -121,8 +121,17 @@ TEST_CASE("a sampler's table says whether it draws noise", "[benchmarks][sampler
 TEST_CASE("results survive on the disk, and other settings are refused", "[benchmarks][samplers]") {
   const auto path = test::scratch_folder("bench_results") / "samplers.csv";
   std::filesystem::remove(path);
-  bench::ResultRow row{.set = "mixture_2d", .metric = "kl", .sampler = "ddim", .target = 10, .spacing = "trailing",
-                       .steps = 10, .evaluations = 9.5, .samples = 100, .seed = 7, .model = "exact", .value = 0.125,
+  bench::ResultRow row{.set = "mixture_2d",
+                       .metric = "kl",
+                       .sampler = "ddim",
+                       .target = 10,
+                       .spacing = "trailing",
+                       .steps = 10,
+                       .evaluations = 9.5,
+                       .samples = 100,
+                       .seed = 7,
+                       .model = "exact",
+                       .value = 0.125,
                        .seconds = 1.5};
   {
     bench::Results results(path);

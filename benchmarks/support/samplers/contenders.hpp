@@ -68,9 +68,8 @@ using EvaluationCount = std::function<double(const Contender&, const diffusion::
 /// evaluations; nothing where none does.
 [[nodiscard]] inline std::optional<TunedRun> tune_run(const Contender& contender, const diffusion::Schedule& schedule,
                                                       std::int64_t target, const EvaluationCount& count) {
-  const bool adaptive = with_contender<double>(contender, schedule, [](const auto& sampler) {
-    return std::remove_cvref_t<decltype(sampler)>::traits.adaptive;
-  });
+  const bool adaptive = with_contender<double>(
+      contender, schedule, [](const auto& sampler) { return std::remove_cvref_t<decltype(sampler)>::traits.adaptive; });
   if (adaptive) {
     // From the noisiest timestep to the cleanest in steps of its own, and one to the picture.
     const auto levels = diffusion::noise_levels(schedule, 2, {.spacing = diffusion::Spacing::linspace});
@@ -166,9 +165,11 @@ struct WatchedNoise {
       {"predictor_corrector", "song_2021_score"},
       {"", "song_2021_score"},  // a stepper on the reverse-time equation
   }};
-  return "`" + std::string(std::find_if(sources.begin(), sources.end(), [&](const auto& source) {
-           return sampler.starts_with(source.first);
-         })->second) + "`";
+  return "`" +
+         std::string(std::find_if(sources.begin(), sources.end(),
+                                  [&](const auto& source) { return sampler.starts_with(source.first); })
+                         ->second) +
+         "`";
 }
 
 /// All samplers of the library's list, DDPM with both of its fixed variances.
@@ -197,7 +198,8 @@ struct WatchedNoise {
     if (found == all.end()) {
       std::string known;
       for (const Contender& c : all) known += ", " + c.name;
-      throw ValueError("--samplers: expected all or names with commas between, of" + known.substr(1) + "; got '" + name + "'");
+      throw ValueError("--samplers: expected all or names with commas between, of" + known.substr(1) + "; got '" +
+                       name + "'");
     }
     result.push_back(*found);
     at = comma + 1;

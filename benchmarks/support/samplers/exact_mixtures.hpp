@@ -68,8 +68,8 @@ struct CountedMixture {
 
 /// Samples number 0 to `count` - 1 of a seed, the same bits for any number of threads.
 /// \throw ValueError as the sampler
-[[nodiscard]] inline MixtureSamples sample_mixture(const diffusion::GaussianMixture& mixture, const Contender& contender,
-                                                   const diffusion::Schedule& schedule,
+[[nodiscard]] inline MixtureSamples sample_mixture(const diffusion::GaussianMixture& mixture,
+                                                   const Contender& contender, const diffusion::Schedule& schedule,
                                                    const diffusion::NoiseLevels& levels, std::int64_t count,
                                                    std::uint64_t seed) {
   using State = Tensor<double>;

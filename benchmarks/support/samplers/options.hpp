@@ -20,7 +20,7 @@ struct SamplerBenchmarkOptions {
   std::string samplers = "all";
   std::string evaluations;
   std::string spacing = "suited";
-  std::int64_t samples = 8192;
+  std::int64_t samples = 4096;
   std::string checkpoint, classifier;
   std::string data = easy_diffusion::data::fashion_mnist_folder().string();
   std::int64_t pictures = 500;
@@ -34,7 +34,8 @@ struct SamplerBenchmarkOptions {
   void add_to(examples::CommandLine& line) {
     line.add("--samplers", samplers, "all, or names with commas between");
     line.add("--evaluations", evaluations, "numbers with commas between; empty: 4,6,8,10,20,50,100,250,1000");
-    line.add("--spacing", spacing, "of the steps: suited (to each sampler), or one for all, such as trailing or log_snr");
+    line.add("--spacing", spacing,
+             "of the steps: suited (to each sampler), or one for all, such as trailing or log_snr");
     line.add<std::int64_t>("--samples", samples, "of a mixture, for each number", 128, 10'000'000);
     line.add("--checkpoint", checkpoint, "file that train_ddpm has left, of pictures with classes: measure on it too");
     line.add("--classifier", classifier, "file that train_classifier has left, which judges the pictures");
@@ -43,9 +44,9 @@ struct SamplerBenchmarkOptions {
     line.add<std::int64_t>("--accuracy-pictures", accuracy_pictures,
                            "of the model, for a classifier to be trained on; 0: none is trained", 0, 60'000);
     line.add<std::int64_t>("--accuracy-steps", accuracy_steps, "of that training, with batches of 64", 1, 1'000'000);
-    line.add("--all-pictures", all_pictures,
-             "paint pictures with every sampler up to the largest number of evaluations, instead of with the well-known ones "
-             "beyond 50");
+    line.add(
+        "--all-pictures", all_pictures,
+        "paint pictures with every sampler at all evaluations, instead of beyond 50 with the well-known ones only");
     line.add("--report", report, "measure nothing, only draw and write what has been measured");
     line.add("--overwrite", overwrite, "start anew although --out has numbers");
     line.add("--markdown", markdown, "document whose blocks <!-- bench_samplers SET METRIC --> get their tables");

@@ -85,10 +85,9 @@ struct CountedPictures {
       nn::Condition<float> told;
       told.classes.assign(result.set.labels.begin() + begin, result.set.labels.begin() + begin + samples);
       const detail::CountedPictures denoiser{diffusion::clipped(model.denoiser(std::move(told))), &asked};
-      const auto run = diffusion::sample(sampler, denoiser, x, levels, sde::BrownianNoise{seed, first_element},
-                                         [&](const diffusion::SamplerView<State>&) {
-                                           return observer(asked) ? sde::Flow::go_on : sde::Flow::stop;
-                                         });
+      const auto run = diffusion::sample(
+          sampler, denoiser, x, levels, sde::BrownianNoise{seed, first_element},
+          [&](const diffusion::SamplerView<State>&) { return observer(asked) ? sde::Flow::go_on : sde::Flow::stop; });
       result.stopped = run.stopped;
       std::uint8_t* to = result.set.images.data() + begin * elements;
       for (std::int64_t i = 0; i < x.size(); ++i) {
@@ -104,7 +103,8 @@ struct CountedPictures {
 /// The first `count` pictures, going round the classes. \throw ValueError where a class has too few
 [[nodiscard]] inline data::ImageDataset round_the_classes(const data::ImageDataset& set, std::int64_t classes,
                                                           std::int64_t count) {
-  data::ImageDataset result{set.name, Tensor<std::uint8_t>::uninitialized(set.images.shape().with_front(count)), {}, {}};
+  data::ImageDataset result{
+      set.name, Tensor<std::uint8_t>::uninitialized(set.images.shape().with_front(count)), {}, {}};
   const std::int64_t elements = set.images.size() / set.size();
   std::vector<std::int64_t> next(static_cast<std::size_t>(classes), 0);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -155,12 +155,13 @@ struct CountedPictures {
 }
 
 /// Percent of the test set that a new classifier gets right after `steps` steps on the training set.
-[[nodiscard]] inline double accuracy_after_training(const nn::ClassifierConfig& config, const data::ImageDataset& training,
-                                                    const data::ImageDataset& test, std::int64_t steps,
-                                                    std::uint64_t seed) {
+[[nodiscard]] inline double accuracy_after_training(const nn::ClassifierConfig& config,
+                                                    const data::ImageDataset& training, const data::ImageDataset& test,
+                                                    std::int64_t steps, std::uint64_t seed) {
   nn::Classifier<float> classifier(config);
   nn::initialize(classifier, seed);
-  data::Batcher batcher(training, {.batch_size = std::min<std::int64_t>(64, training.size()), .seed = seed, .mirror = true});
+  data::Batcher batcher(training,
+                        {.batch_size = std::min<std::int64_t>(64, training.size()), .seed = seed, .mirror = true});
   train::Trainer trainer(classifier, train::Classification(), batcher, nn::Adam<float>(),
                          {.seed = seed, .learning_rate = nn::LearningRate::cosine(1e-3, steps)});
   for (std::int64_t step = 0; step < steps; ++step) trainer.step();

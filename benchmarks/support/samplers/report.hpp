@@ -164,12 +164,12 @@ inline void update_document(const std::filesystem::path& path, const Results& re
 }
 
 /// A panel for samplers that look back, one for those that do not, and one for those that draw noise; DDIM and real data in
-/// each. \return false where there is nothing to draw
+/// each. \return false where there is nothing to draw, with fewer than three numbers of evaluations
 inline bool draw(const Results& results, const Measure& measure, const std::filesystem::path& png) {
   using examples::Curve;
   using examples::LinePlot;
   const detail::MeasuredGrid grid(results, measure);
-  if (grid.samplers.empty() || grid.targets.size() < 2) return false;
+  if (grid.samplers.empty() || grid.targets.size() < 3) return false;
   const std::array<std::string, 3> titles = {"looking back", "each step by itself", "with noise"};
   std::array<std::vector<Curve>, 3> curves;
   std::vector<double> values;
@@ -177,7 +177,8 @@ inline bool draw(const Results& results, const Measure& measure, const std::file
   for (const Contender& c : all_contenders()) {
     Curve curve{.label = c.name, .x = {}, .y = {}};
     for (const std::int64_t target : grid.targets)
-      if (const auto row = results.find(measure.set, measure.metric, c.name, target); row && std::isfinite(row->value)) {
+      if (const auto row = results.find(measure.set, measure.metric, c.name, target);
+          row && std::isfinite(row->value)) {
         curve.x.push_back(row->evaluations);
         curve.y.push_back(row->value);
       }
@@ -193,9 +194,11 @@ inline bool draw(const Results& results, const Measure& measure, const std::file
   }
   const auto exact = results.find(measure.set, measure.metric, "exact", 0);
   if (exact) values.push_back(exact->value);
-  std::sort(values.begin(), values.end());
   // Runs that blew up would press all others to the ground.
-  const double low = values.front() * 0.8, high = std::min(values.back(), 50 * values[values.size() / 2]) * 1.2;
+  const auto largest = [](const std::vector<double>& v) { return *std::max_element(v.begin(), v.end()); };
+  const double low = 0.8 * *std::min_element(values.begin(), values.end());
+  const double high = 1.2 * std::min(largest(values), ddim.y.empty() ? HUGE_VAL : 2.5 * largest(ddim.y));
+  std::vector<double> ticks(grid.targets.begin(), grid.targets.end());
   std::vector<LinePlot> panels;
   for (std::size_t p = 0; p < curves.size(); ++p) {
     if (curves[p].empty()) continue;
@@ -205,11 +208,23 @@ inline bool draw(const Results& results, const Measure& measure, const std::file
       curves[p].push_back(ddim);
     }
     if (exact)
-      curves[p].push_back({.label = "real data", .x = {static_cast<double>(grid.targets.front()), static_cast<double>(grid.targets.back())},
-                           .y = {exact->value, exact->value}, .colour = "#94a3b8", .width = 1.4, .dashed = true});
-    panels.push_back({.axes = {.title = measure.title + ": " + titles[p], .x_label = "evaluations",
-                               .y_label = panels.empty() ? measure.unit : "", .log_x = true,
-                               .log_y = !measure.larger_is_better, .width = 760, .height = 760, .y_range = {low, high}},
+      curves[p].push_back({.label = "real data",
+                           .x = {static_cast<double>(grid.targets.front()), static_cast<double>(grid.targets.back())},
+                           .y = {exact->value, exact->value},
+                           .colour = "#94a3b8",
+                           .width = 1.4,
+                           .dashed = true});
+    panels.push_back({.axes = {.title = measure.title + ": " + titles[p],
+                               .x_label = "evaluations",
+                               .y_label = panels.empty() ? measure.unit : "",
+                               .log_x = true,
+                               .log_y = true,
+                               .legend = "inside top right",
+                               .width = 760,
+                               .height = 760,
+                               .x_range = {0.9 * ticks.front(), 1.1 * ticks.back()},
+                               .y_range = {low, high},
+                               .x_ticks = ticks},
                       .curves = std::move(curves[p])});
   }
   if (panels.empty()) return false;

@@ -24,9 +24,9 @@ namespace easy_diffusion::bench {
 
 /// One number that was measured.
 struct ResultRow {
-  std::string set;       ///< of data: mixture_2d, mixture_64d, pictures
-  std::string metric;    ///< sliced_wasserstein, kl, frechet, accuracy
-  std::string sampler;   ///< a contender's name, or `exact`: real data in its place
+  std::string set;          ///< of data: mixture_2d, mixture_64d, pictures
+  std::string metric;       ///< sliced_wasserstein, kl, frechet, accuracy
+  std::string sampler;      ///< a contender's name, or `exact`: real data in its place
   std::int64_t target = 0;  ///< evaluations allowed; 0 of real data
   std::string spacing = "-";
   std::int64_t steps = 0;
@@ -97,8 +97,7 @@ class Results {
           f.emplace_back();
         else
           f.back().push_back(c);
-      if (f.size() != 12)
-        throw FormatError(where + ": expected 12 fields, got " + std::to_string(f.size()));
+      if (f.size() != 12) throw FormatError(where + ": expected 12 fields, got " + std::to_string(f.size()));
       rows_.push_back({f[0], f[1], f[2], detail::read_field<std::int64_t>(f[3], where), f[4],
                        detail::read_field<std::int64_t>(f[5], where), detail::read_field<double>(f[6], where),
                        detail::read_field<std::int64_t>(f[7], where), detail::read_field<std::uint64_t>(f[8], where),
@@ -136,8 +135,9 @@ class Results {
 
  private:
   static std::string described(const ResultRow& row) {
-    return row.set + " " + row.sampler + " with " + std::to_string(row.target) + " evaluations, spacing " + row.spacing +
-           ", " + std::to_string(row.samples) + " samples, seed " + std::to_string(row.seed) + ", model " + row.model;
+    return row.set + " " + row.sampler + " with " + std::to_string(row.target) + " evaluations, spacing " +
+           row.spacing + ", " + std::to_string(row.samples) + " samples, seed " + std::to_string(row.seed) +
+           ", model " + row.model;
   }
 
   std::filesystem::path path_;

@@ -123,16 +123,26 @@ class GaussianMixture {
     return std::log(c.weight) - 0.5 * (square / v + static_cast<double>(x.size()) * std::log(2 * std::numbers::pi * v));
   }
 
+  /// In one pass: what has been summed is scaled down where a larger term comes.
   void posterior_mean(const double* x, const NoiseLevel& level, double* mean) const {
     const std::span<const double> point(x, dimension());
-    const double total = log_density(point, level);
+    double most = -std::numeric_limits<double>::infinity(), total = 0;
     std::fill_n(mean, dimension(), 0.0);
     for (const MixtureComponent& c : components_) {
-      const double share = std::exp(log_term(c, point, level) - total);
+      const double term = log_term(c, point, level);
+      if (term > most) {
+        const double scale = std::exp(most - term);
+        total *= scale;
+        for (std::size_t i = 0; i < dimension(); ++i) mean[i] *= scale;
+        most = term;
+      }
+      const double share = std::exp(term - most);
       const double pull = level.alpha * c.deviation * c.deviation / variance(c, level);
+      total += share;
       for (std::size_t i = 0; i < dimension(); ++i)
         mean[i] += share * (c.mean[i] + pull * (x[i] - level.alpha * c.mean[i]));
     }
+    for (std::size_t i = 0; i < dimension(); ++i) mean[i] /= total;
   }
 
   std::vector<MixtureComponent> components_;
