@@ -15,6 +15,7 @@
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/noise.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
@@ -102,7 +103,7 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
     sde::update_elements(
         [level](auto& e, const auto& k, const auto& m, const auto& n) {
           using T = std::remove_reference_t<decltype(e)>;
-          e = m != 0 ? static_cast<T>(level.alpha) * k + static_cast<T>(level.sigma) * n : e;
+          e = m != 0 ? sde::detail::multiply_add(static_cast<T>(level.alpha), k, static_cast<T>(level.sigma) * n) : e;
         },
         x, known, mask, std::as_const(z));
   };
