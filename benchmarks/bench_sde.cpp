@@ -69,7 +69,7 @@ template <class Next>
 template <class Stepper, class System, class Noise, class Next>
 void compare(const char* name, int repetitions, const Noise& noise, Next&& next) {
   const auto grid = sde::TimeGrid::uniform(0, 1, steps);
-  volatile double sink = 0;
+  [[maybe_unused]] volatile double sink = 0;
   double a = 0, b = 0, best_a = 1e300, best_b = 1e300;
   // In turn, and the shortest of each: other programs only ever add.
   for (int i = 0; i < 10 * repetitions; ++i) {

@@ -108,7 +108,9 @@ TEST_CASE("dynamic thresholding is not clipping: what was in range moves too", "
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = (static_cast<double>(i) - 50) / 25;
   const auto statically = applied(clipped(Identity()), x), dynamically = applied(thresholded(Identity(), 0.99), x);
   const double s = quantile_by_sorting(std::vector<double>(x.begin(), x.end()), 0.995);  // of |x|, twice each
-  const auto at_bound = [](const auto& y) { return std::count_if(y.begin(), y.end(), [](double v) { return std::abs(v) >= 1; }); };
+  const auto at_bound = [](const auto& y) {
+    return std::count_if(y.begin(), y.end(), [](double v) { return std::abs(v) >= 1; });
+  };
   CHECK(at_bound(statically) == 52);
   CHECK(at_bound(dynamically) <= 2);
   CHECK(statically[60] == x[60]);

@@ -71,7 +71,8 @@ TEST_CASE("the denoiser is skip x + out F(in x, log(sigma) / 4)", "[diffusion][e
   const EdmDenoiser denoiser(network, edm);
   const auto x = random_tensor<double>({50, 1}, 1, 1.5);
   Tensor<double> got(x.shape()), want(x.shape());
-  for (const NoiseLevel level : {exploding_level(0.02), exploding_level(10), NoiseLevel{3, 0.8, 0.6}, {0.7, 0.3, 0.7}}) {
+  for (const NoiseLevel level :
+       {exploding_level(0.02), exploding_level(10), NoiseLevel{3, 0.8, 0.6}, {0.7, 0.3, 0.7}}) {
     denoiser(x, level, got);
     mixture(x, level, want);
     CHECK(largest_difference(got, want) <= 1e-12);
@@ -95,7 +96,8 @@ TEST_CASE("noise levels of training are log-normal and addressed", "[diffusion][
   CHECK_THAT(mean, WithinAbs(-0.4, 0.045));
   CHECK_THAT(std::sqrt(square - mean * mean), WithinAbs(1.6, 0.032));
   CHECK(edm.training_sigma({3, streams::training_time, 9}, 5) == edm.training_sigma({3, streams::training_time, 9}, 5));
-  CHECK(edm.training_sigma({3, streams::training_time, 9}, 5) != edm.training_sigma({3, streams::training_time, 10}, 5));
+  CHECK(edm.training_sigma({3, streams::training_time, 9}, 5) !=
+        edm.training_sigma({3, streams::training_time, 10}, 5));
 }
 
 TEST_CASE("EDM refuses what is out of range", "[diffusion][edm]") {

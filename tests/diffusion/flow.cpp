@@ -13,9 +13,10 @@
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
 #include "easy_diffusion/diffusion/samplers/flow_heun.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
-#include "sde/orders.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
+
+#include "sde/orders.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::diffusion;
@@ -117,7 +118,8 @@ TEST_CASE("times of training are uniform or logit-normal, and addressed", "[diff
     // Standard errors are at most 0.0036.
     CHECK_THAT(share_below(FlowTimes::uniform(), bound), WithinAbs(bound, 0.014));
     CHECK_THAT(share_below(FlowTimes::logit_normal(), bound), WithinAbs(normal_below(logit), 0.014));
-    CHECK_THAT(share_below(FlowTimes::logit_normal(0.5, 1.4), bound), WithinAbs(normal_below((logit - 0.5) / 1.4), 0.014));
+    CHECK_THAT(share_below(FlowTimes::logit_normal(0.5, 1.4), bound),
+               WithinAbs(normal_below((logit - 0.5) / 1.4), 0.014));
   }
   CHECK(FlowTimes::uniform().at(address, 3) == uniform<double>(address, 3));
   CHECK_THROWS_AS(FlowTimes::logit_normal(HUGE_VAL), ValueError);

@@ -1,5 +1,5 @@
-// Every schedule with every spacing, prediction, sampler and number of steps, in float: each is finite or refused, and which
-// are refused is known.
+// Every schedule with every spacing, prediction, sampler and number of steps, in float: each is finite or refused, and
+// which are refused is known.
 
 #include <algorithm>
 #include <array>
@@ -33,8 +33,8 @@ namespace {
 using S = std::array<float, 2>;
 
 constexpr std::array<std::int64_t, 7> step_counts = {1, 2, 13, 300, 600, 999, 1000};
-/// Samplers that run with all numbers of steps: one of each kind. The others leave out those above `few`: what many steps
-/// show, of levels and predictions, does not depend on a step's formula.
+/// Samplers that run with all numbers of steps: one of each kind. The others leave out those above `few`: what many
+/// steps show, of levels and predictions, does not depend on a step's formula.
 constexpr std::array<std::string_view, 4> samplers_of_many_steps = {"ddim", "dpmpp_2m", "unipc_3", "euler_ancestral"};
 constexpr std::int64_t few = 13;
 
@@ -58,9 +58,10 @@ auto presented(const Schedule& schedule, Prediction prediction) {
 
 /// Whether a cell is refused: where the schedule ends in pure noise,
 /// - no spacing in sigma / alpha has a place to start, and
-/// - of those that visit the last timestep (leading does so with all timesteps only), an epsilon or score does not determine
-///   x0 there, and some samplers do not begin there.
-bool is_refused(bool ends_in_noise, Spacing spacing, std::int64_t n, Prediction prediction, const SamplerTraits& traits) {
+/// - of those that visit the last timestep (leading does so with all timesteps only), an epsilon or score does not
+///   determine x0 there, and some samplers do not begin there.
+bool is_refused(bool ends_in_noise, Spacing spacing, std::int64_t n, Prediction prediction,
+                const SamplerTraits& traits) {
   if (!ends_in_noise) return false;
   if (spacing > Spacing::quadratic) return true;
   const bool visits_last = spacing != Spacing::leading || n == Schedule::default_steps;
@@ -88,9 +89,7 @@ std::string problem(Sampler& sampler, const Schedule& schedule, const std::optio
       const std::int64_t declared = sampler.evaluations(*levels);
       if (Sampler::traits.adaptive ? result.evaluations < declared : result.evaluations != declared)
         return "makes " + std::to_string(result.evaluations) + " evaluations";
-    } catch (const ValueError&) {
-      refused = true;
-    }
+    } catch (const ValueError&) { refused = true; }
   }
   tally.refused += refused ? 1 : 0;
   if (refused == refusal_expected) return {};
@@ -106,8 +105,7 @@ void run_schedule(const std::string& name, const Schedule& schedule, Tally& tall
       std::optional<NoiseLevels> levels;
       try {
         levels = noise_levels(schedule, n, {.spacing = spacing});
-      } catch (const ValueError&) {
-      }
+      } catch (const ValueError&) {}
       for_each_sampler<S>([&](std::string_view sampler_name, const auto&, const auto& make) {
         if (!takes_part(sampler_name, n)) return;
         auto sampler = make(options);
@@ -161,9 +159,9 @@ TEST_CASE("every combination is finite, or refused where it must be", "[diffusio
   for (std::size_t i = 0; i < std::min<std::size_t>(tally.wrong.size(), 20); ++i) FAIL_CHECK(tally.wrong[i]);
   CHECK(tally.wrong.empty());
 
-  // The same by counting. Eight of the 14 schedules end in pure noise: jsd, and all with zero terminal SNR. There three of the
-  // seven spacings are refused with all five predictions, and the other three that reach the last timestep with two, or with
-  // all where the sampler does not begin there; with 1000 steps so is leading.
+  // The same by counting. Eight of the 14 schedules end in pure noise: jsd, and all with zero terminal SNR. There three
+  // of the seven spacings are refused with all five predictions, and the other three that reach the last timestep with
+  // two, or with all where the sampler does not begin there; with 1000 steps so is leading.
   std::int64_t cells = 0, refused = 0, samplers = 0;
   for_each_sampler<S>([&](std::string_view name, const auto&, const auto& make) {
     using Sampler = decltype(make(SamplerOptions{}));

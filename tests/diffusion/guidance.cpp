@@ -52,8 +52,7 @@ TEST_CASE("guidance goes from the score without the condition through the one wi
     const auto y = guided.forward(x, t);
     CHECK(model.calls == calls);
     CHECK(guided.evaluations() == calls);
-    for (std::int64_t i = 0; i < x.size(); ++i)
-      CHECK_THAT(y[i], WithinAbs(2 * x[i] + t[i / 3] + scale * 5, 1e-12));
+    for (std::int64_t i = 0; i < x.size(); ++i) CHECK_THAT(y[i], WithinAbs(2 * x[i] + t[i / 3] + scale * 5, 1e-12));
   }
 }
 
@@ -149,7 +148,8 @@ TEST_CASE("a classifier's gradient turns the prior's denoiser into the posterior
   constexpr double m = 0.3, d = 0.8, r = 0.5, y = 1.7;
   const diffusion::GaussianMixture prior({{1, {m}, d}});
   const double precision = 1 / (d * d) + 1 / (r * r);
-  const diffusion::GaussianMixture posterior({{1, {(m / (d * d) + y / (r * r)) / precision}, std::sqrt(1 / precision)}});
+  const diffusion::GaussianMixture posterior(
+      {{1, {(m / (d * d) + y / (r * r)) / precision}, std::sqrt(1 / precision)}});
   // Given x, y is normal with mean E[x0 | x] and variance Var[x0 | x] + r^2.
   const auto gradient = [&](const auto& x, const diffusion::NoiseLevel& level, auto& out) {
     const double variance = level.alpha * level.alpha * d * d + level.sigma * level.sigma;

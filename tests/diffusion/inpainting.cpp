@@ -60,7 +60,8 @@ template <class T>
 struct Problem {
   explicit Problem(std::int64_t count, const NoiseLevel& level, std::int64_t first = 0)
       : x(Shape{count, 2}), known(Shape{count, 2}), mask(Shape{count, 2}) {
-    sde::draw_normal(x, std::hypot(level.alpha, level.sigma), {7, streams::initial_state, 0}, 2 * static_cast<std::uint64_t>(first));
+    sde::draw_normal(x, std::hypot(level.alpha, level.sigma), {7, streams::initial_state, 0},
+                     2 * static_cast<std::uint64_t>(first));
     for (std::int64_t n = 0; n < count; ++n) {
       known[2 * n] = static_cast<T>(first_coordinate);
       known[2 * n + 1] = std::numeric_limits<T>::quiet_NaN();  // unknown: nobody looks
@@ -188,8 +189,8 @@ TEST_CASE("no noise is used twice, and a sampler forgets what it has to redo", "
 
     TwoStep<S> two_step;
     std::vector<std::int64_t> seen;
-    const auto observer = [&](const SamplerView<S>& view) {
-      CHECK(view.steps == resampling * levels.steps());
+    const auto observer = [&, all = resampling * levels.steps()](const SamplerView<S>& view) {
+      CHECK(view.steps == all);
       seen.push_back(view.step);
     };
     const SampleResult result = inpaint(two_step, diagonal, p.x, levels, NoNoise(), p.known, p.mask,

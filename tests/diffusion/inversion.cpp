@@ -10,9 +10,10 @@
 #include "easy_diffusion/diffusion/gaussian_mixture.hpp"
 #include "easy_diffusion/diffusion/noised.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
-#include "sde/orders.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
+
+#include "sde/orders.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::diffusion;
@@ -24,7 +25,8 @@ const GaussianMixture two_points({{1, {-1, 0.5}, 0.3}, {2, {1, 0}, 0.4}});
 
 Tensor<double> drawn(std::int64_t count) {
   Tensor<double> x(Shape{count, 2});
-  for (std::int64_t n = 0; n < count; ++n) two_points.draw(5, static_cast<std::uint64_t>(n), x.span().subspan(static_cast<std::size_t>(2 * n), 2));
+  for (std::int64_t n = 0; n < count; ++n)
+    two_points.draw(5, static_cast<std::uint64_t>(n), x.span().subspan(static_cast<std::size_t>(2 * n), 2));
   return x;
 }
 

@@ -23,8 +23,10 @@ Derivatives directional_derivatives(Model& model, const Loss& loss) {
   Derivatives result;
   std::vector<Tensor<double>> direction;
   nn::for_each_trained(model, [&](const std::string&, auto& parameter, const nn::Entry&) {
-    direction.push_back(random_tensor<double>(parameter.value.shape(), static_cast<std::uint32_t>(direction.size() + 1)));
-    for (std::int64_t i = 0; i < parameter.value.size(); ++i) result.analytic += direction.back()[i] * parameter.grad[i];
+    direction.push_back(
+        random_tensor<double>(parameter.value.shape(), static_cast<std::uint32_t>(direction.size() + 1)));
+    for (std::int64_t i = 0; i < parameter.value.size(); ++i)
+      result.analytic += direction.back()[i] * parameter.grad[i];
   });
   const auto shift = [&](double h) {
     std::size_t k = 0;

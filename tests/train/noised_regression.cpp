@@ -16,6 +16,7 @@
 #include "easy_diffusion/train/trainer.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
+
 #include "train/gradient.hpp"
 #include "train/support.hpp"
 
@@ -118,8 +119,7 @@ TEST_CASE("EDM's network is shown, told and asked what its denoiser shows, tells
   for (std::int64_t n = 0; n < 6; ++n) {
     const double sigma = edm.training_sigma({11, streams::training_time, 4}, static_cast<std::uint64_t>(n));
     CHECK_THAT(model.t[n], WithinAbs(std::log(sigma) / 4, 1e-14));
-    const diffusion::EdmDenoiser denoiser(
-        [&](const double& x, double, double& out) { out = model.factor * x; }, edm);
+    const diffusion::EdmDenoiser denoiser([&](const double& x, double, double& out) { out = model.factor * x; }, edm);
     for (std::int64_t i = n * elements; i < (n + 1) * elements; ++i) {
       const double z = normal<double>({11, streams::training_noise, 4}, static_cast<std::uint64_t>(i));
       const double x = pictures[i] + sigma * z;
@@ -145,8 +145,8 @@ TEST_CASE("rectified flow's network is shown and asked a training pair", "[train
     const double t = times.at({11, streams::training_time, 4}, static_cast<std::uint64_t>(i / 16));
     CHECK_THAT(model.t[i / 16], WithinAbs(1000 * t, 1e-11));
     double x = 0, velocity = 0;
-    diffusion::flow_pair(pictures[i], normal<double>({11, streams::training_noise, 4}, static_cast<std::uint64_t>(i)), t,
-                         x, velocity);
+    diffusion::flow_pair(pictures[i], normal<double>({11, streams::training_noise, 4}, static_cast<std::uint64_t>(i)),
+                         t, x, velocity);
     CHECK_THAT(model.x[i], WithinAbs(x, 1e-14));
     const double residual = model.factor * x - velocity;
     expected += residual * residual / static_cast<double>(pictures.size());
@@ -165,7 +165,7 @@ TEST_CASE("EDM and flow tell a model the classes, but for those that are left ou
   const std::vector<std::int64_t> labels = {3, 1, 4, 1, 5, 9, 2, 6};
   const auto pictures = random_tensor<double>({8, 4, 4, 1}, 1, 0.4);
   const auto check = [&](const auto& objective) {
-    const train::Conditional conditional(objective, 0.5);
+    train::Conditional conditional(objective, 0.5);
     Listener model, plain;
     Listener::Context ctx;
     const double loss = conditional.accumulate(model, pictures, labels, 11, 4, ctx);

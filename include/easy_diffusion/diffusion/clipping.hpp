@@ -1,6 +1,6 @@
 /// \file
-/// Keeping the predicted picture in its range. Both wrap a denoiser: what a sampler makes of x0, epsilon above all, then
-/// follows the clipped one.
+/// Keeping the predicted picture in its range. Both wrap a denoiser: what a sampler makes of x0, epsilon above all,
+/// then follows the clipped one.
 #pragma once
 
 #include <algorithm>
@@ -91,9 +91,10 @@ template <class T>
 
 }  // namespace detail
 
-/// Dynamic thresholding \cite saharia_2022_imagen: s is the p-quantile of |x0| in a sample, but at least 1; x0 is clamped
-/// to [-s, s] and divided by s. Where guidance drives a picture out of [-1, 1], its contrast shrinks where clipping would
-/// saturate it. A sample with a NaN becomes NaN. A tensor's first axis counts samples; another state is one sample.
+/// Dynamic thresholding \cite saharia_2022_imagen: s is the p-quantile of |x0| in a sample, but at least 1; x0 is
+/// clamped to [-s, s] and divided by s. Where guidance drives a picture out of [-1, 1], its contrast shrinks where
+/// clipping would saturate it. A sample with a NaN becomes NaN. A tensor's first axis counts samples; another state is
+/// one sample.
 template <class D>
 class Thresholded {
  public:

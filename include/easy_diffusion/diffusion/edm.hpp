@@ -1,6 +1,6 @@
 /// \file
-/// The preconditioning of "Elucidating the design space" \cite karras_2022_elucidating: a network whose input, output and
-/// target have unit variance at every noise level, and the denoiser that it is part of.
+/// The preconditioning of "Elucidating the design space" \cite karras_2022_elucidating: a network whose input, output
+/// and target have unit variance at every noise level, and the denoiser that it is part of.
 #pragma once
 
 #include <cmath>
@@ -31,8 +31,8 @@ struct EdmScales {
 class Edm {
  public:
   struct Options {
-    double data_deviation = 0.5;       ///< standard deviation of the data's elements
-    double log_sigma_mean = -1.2;      ///< sigma of training is log-normal
+    double data_deviation = 0.5;   ///< standard deviation of the data's elements
+    double log_sigma_mean = -1.2;  ///< sigma of training is log-normal
     double log_sigma_deviation = 1.2;
   };
 

@@ -1,7 +1,7 @@
 /// \file
-/// Rectified flow \cite liu_2022_rectified_flow: x_t = (1 - t) x0 + t epsilon, along which a network learns the velocity
-/// epsilon - x0. It samples as any model does: `make_denoiser(model, Prediction::velocity)` along `flow_levels(n)`, where
-/// `Ddim` with eta = 0 is Euler's method.
+/// Rectified flow \cite liu_2022_rectified_flow: x_t = (1 - t) x0 + t epsilon, along which a network learns the
+/// velocity epsilon - x0. It samples as any model does: `make_denoiser(model, Prediction::velocity)` along
+/// `flow_levels(n)`, where `Ddim` with eta = 0 is Euler's method.
 #pragma once
 
 #include <cmath>
@@ -18,7 +18,8 @@ namespace easy_diffusion::diffusion {
 
 /// Level of x_t, whose time is t. \throw ValueError unless 0 <= t <= 1
 [[nodiscard]] inline NoiseLevel flow_level(double t) {
-  if (!(t >= 0 && t <= 1)) throw ValueError("rectified flow: expected a time from 0 to 1, got " + sde::detail::shown(t));
+  if (!(t >= 0 && t <= 1))
+    throw ValueError("rectified flow: expected a time from 0 to 1, got " + sde::detail::shown(t));
   return {t, 1 - t, t};
 }
 
@@ -28,8 +29,8 @@ class FlowTimes {
   /// Uniform in [0, 1).
   [[nodiscard]] static FlowTimes uniform() { return {}; }
 
-  /// The logistic function of a normal deviate: less of the ends, where there is less to learn \cite esser_2024_rectified.
-  /// A mean above 0 asks for more noise.
+  /// The logistic function of a normal deviate: less of the ends, where there is less to learn
+  /// \cite esser_2024_rectified. A mean above 0 asks for more noise.
   /// \throw ValueError for numbers that are not finite, or a deviation that is not positive
   [[nodiscard]] static FlowTimes logit_normal(double mean = 0, double deviation = 1) {
     if (!std::isfinite(mean) || !(deviation > 0 && std::isfinite(deviation)))

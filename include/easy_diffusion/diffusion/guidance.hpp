@@ -73,13 +73,13 @@ class Guided {
   double scale_;
 };
 
-/// Classifier-free guidance of denoisers: x0 = x0_null + scale (x0_condition - x0_null). At one x, epsilon, the score, v and
-/// x0 are affine in one another, and an affine map commutes with a mean whose weights (1 - scale and scale) sum to 1: guiding
-/// any of them is guiding them all.
+/// Classifier-free guidance of denoisers: x0 = x0_null + scale (x0_condition - x0_null). At one x, epsilon, the score,
+/// v and x0 are affine in one another, and an affine map commutes with a mean whose weights (1 - scale and scale) sum
+/// to 1: guiding any of them is guiding them all.
 ///
-/// A large scale raises the contrast of a sample. `rescale` takes it back \cite lin_2023_flaws: that share of the result is
-/// the guided x0 with the standard deviation, within a sample, of the conditional one. The source rescales the network's
-/// output, which was v: of x0 it is the same at pure noise, where v = -x0 and pictures are laid out.
+/// A large scale raises the contrast of a sample. `rescale` takes it back \cite lin_2023_flaws: that share of the
+/// result is the guided x0 with the standard deviation, within a sample, of the conditional one. The source rescales
+/// the network's output, which was v: of x0 it is the same at pure noise, where v = -x0 and pictures are laid out.
 template <class Conditional, class Unconditional>
 class GuidedDenoiser {
  public:
@@ -116,8 +116,8 @@ class GuidedDenoiser {
     if (scale_ != 1) guide(x, level, x0);
   }
 
-  /// Times the two models are evaluated in one call: once at scale 0 (which leaves the condition, and `rescale`, out) and at
-  /// scale 1 (where there is nothing to rescale), else twice.
+  /// Times the two models are evaluated in one call: once at scale 0 (which leaves the condition, and `rescale`, out)
+  /// and at scale 1 (where there is nothing to rescale), else twice.
   [[nodiscard]] int evaluations() const noexcept { return detail::guided_evaluations(scale_); }
 
  private:
@@ -165,9 +165,9 @@ template <class Conditional, class Unconditional>
   return {std::move(conditional), std::move(unconditional), scale, rescale};
 }
 
-/// Guidance by a classifier of noised states \cite dhariwal_2021_guidance: by Bayes' rule the score of x given y is that of x
-/// plus the gradient of log p(y | x), and x0 = (x + sigma^2 score) / alpha; so x0 grows by scale sigma^2 / alpha times the
-/// gradient.
+/// Guidance by a classifier of noised states \cite dhariwal_2021_guidance: by Bayes' rule the score of x given y is
+/// that of x plus the gradient of log p(y | x), and x0 = (x + sigma^2 score) / alpha; so x0 grows by scale sigma^2 /
+/// alpha times the gradient.
 /// \tparam Gradient `gradient(x, level, out)` writes the gradient of log p(y | x) to `out`
 template <class D, class Gradient>
 class ClassifierGuided {

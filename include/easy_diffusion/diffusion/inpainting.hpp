@@ -15,13 +15,14 @@
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/noise.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
 
 struct InpaintingOptions {
-  std::int64_t resampling = 1;  ///< times that each piece of the way is walked: more fits the new part better to the known
+  std::int64_t resampling = 1;  ///< times that each piece of the way is walked: more fits the parts better together
   std::int64_t jump = 1;        ///< steps in a piece
   std::uint64_t seed = 0;       ///< of the noise on the known part and on the way back
   std::uint64_t first_element = 0;  ///< elements of the samples before, where x is part of a batch
@@ -52,17 +53,18 @@ struct RepeatedNoise {
 
 }  // namespace detail
 
-/// Sampling under the condition that part of the picture is known \cite song_2021_score: before the first step and after
-/// every step the known part of the state is replaced by the known picture, noised to the level at hand. By itself that
-/// gives a new part that knows little of the known one; with resampling \cite lugmayr_2022_repaint the way is cut into pieces
-/// of `jump` steps, and at the end of a piece the whole state is noised back to its beginning and the piece walked
-/// again, `resampling` times in all, so that the two parts come to agree. It stays an approximation: what is decided at a
-/// noisy level has seen the known part through that noise. `start` makes a multistep sampler forget its history then.
+/// Sampling under the condition that part of the picture is known \cite song_2021_score: before the first step and
+/// after every step the known part of the state is replaced by the known picture, noised to the level at hand. By
+/// itself that gives a new part that knows little of the known one; with resampling \cite lugmayr_2022_repaint the way
+/// is cut into pieces of `jump` steps, and at the end of a piece the whole state is noised back to its beginning and
+/// the piece walked again, `resampling` times in all, so that the two parts come to agree. It stays an approximation:
+/// what is decided at a noisy level has seen the known part through that noise. `start` makes a multistep sampler
+/// forget its history then.
 ///
-/// A step's noise has the index that the sampler asks for times `resampling` plus the repetition; the noise of the known part
-/// and of the ways back is that of (seed, streams::inpainting, number of the use). No address is used twice.
-/// \param x         a state of level `levels.front()`; becomes the picture, with the known part to the bit (unless an observer
-///                  stops the run)
+/// A step's noise has the index that the sampler asks for times `resampling` plus the repetition; the noise of the
+/// known part and of the ways back is that of (seed, streams::inpainting, number of the use). No address is used twice.
+/// \param x         a state of level `levels.front()`; becomes the picture, with the known part to the bit (unless an
+///                  observer stops the run)
 /// \param noise     of the sampler, see `sample`
 /// \param known     the extents of x; may be anything where it is not known
 /// \param mask      the extents of x; 1 where `known` is known, 0 where it is not
@@ -79,7 +81,8 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
   if (options.resampling < 1 || options.jump < 1)
     throw ValueError("inpainting: expected resampling and jump of at least 1, got " +
                      std::to_string(options.resampling) + " and " + std::to_string(options.jump));
-  if (!levels.denoises()) throw ValueError("inpainting: expected levels from noise to picture, got the other direction");
+  if (!levels.denoises())
+    throw ValueError("inpainting: expected levels from noise to picture, got the other direction");
   sde::for_each_element(
       [](const auto&, const auto&, const auto& m) {
         if (!(m == 0 || m == 1))
@@ -100,7 +103,7 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
     sde::update_elements(
         [level](auto& e, const auto& k, const auto& m, const auto& n) {
           using T = std::remove_reference_t<decltype(e)>;
-          e = m != 0 ? static_cast<T>(level.alpha) * k + static_cast<T>(level.sigma) * n : e;
+          e = m != 0 ? sde::detail::multiply_add(static_cast<T>(level.alpha), k, static_cast<T>(level.sigma) * n) : e;
         },
         x, known, mask, std::as_const(z));
   };

@@ -19,13 +19,13 @@
 
 namespace easy_diffusion::diffusion {
 
-/// DDIM against its direction \cite song_2020_ddim: the probability-flow equation from picture to noise. Sampling from that
-/// noise with `Ddim` (or any sampler of that equation) along `levels` gives the picture again, with an error that falls
-/// with the number of steps.
-/// \param x         a state of level `levels.back()`, such as a picture where that level has hardly any noise; becomes one of
-///                  `levels.front()`
-/// \param levels    those of sampling, from noise to picture; made with `End::smallest`, as a clean state does not say which
-///                  noise to add
+/// DDIM against its direction \cite song_2020_ddim: the probability-flow equation from picture to noise. Sampling from
+/// that noise with `Ddim` (or any sampler of that equation) along `levels` gives the picture again, with an error that
+/// falls with the number of steps.
+/// \param x         a state of level `levels.back()`, such as a picture where that level has hardly any noise; becomes
+///                  one of `levels.front()`
+/// \param levels    those of sampling, from noise to picture; made with `End::smallest`, as a clean state does not say
+///                  which noise to add
 /// \param observers see `sample`
 /// \throw ValueError for levels from picture to noise, or where the last is clean
 template <class D, sde::State S, class... Observers>
@@ -54,9 +54,9 @@ struct CircleWeights {
 
 }  // namespace detail
 
-/// Spherical interpolation \cite shoemake_1985_rotation, each sample by itself: between two noises of equal length every
-/// point has that length too, so it is as likely a noise as they are, where the straight line would lose variance on its
-/// way. Where an angle is not defined (a zero sample, or opposite ones) it is the straight line.
+/// Spherical interpolation \cite shoemake_1985_rotation, each sample by itself: between two noises of equal length
+/// every point has that length too, so it is as likely a noise as they are, where the straight line would lose variance
+/// on its way. Where an angle is not defined (a zero sample, or opposite ones) it is the straight line.
 /// \param part of the way: 0 gives a, 1 gives b, to the bit
 /// \return the extents of a
 /// \throw ValueError unless 0 <= part <= 1; ShapeError where extents differ
@@ -89,8 +89,8 @@ template <sde::State S>
   std::vector<detail::CircleWeights> weights(samples);
   for (std::size_t n = 0; n < samples; ++n) {
     const bool defined = length_a[n] > 0 && length_b[n] > 0;
-    weights[n] = detail::circle_weights(
-        defined ? 2 * std::atan2(std::sqrt(apart[n]), std::sqrt(together[n])) : 0, part);
+    weights[n] =
+        detail::circle_weights(defined ? 2 * std::atan2(std::sqrt(apart[n]), std::sqrt(together[n])) : 0, part);
   }
   S result = sde::make_like(a);
   detail::visit_samples(

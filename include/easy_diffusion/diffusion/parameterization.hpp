@@ -10,6 +10,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
@@ -100,7 +101,7 @@ void convert(Prediction from, Prediction to, const NoiseLevel& level, const S& x
   sde::update_elements(
       [map](auto& v, const auto& state) {
         using T = std::remove_reference_t<decltype(v)>;
-        v = static_cast<T>(map.x) * state + static_cast<T>(map.prediction) * v;
+        v = sde::detail::multiply_add(static_cast<T>(map.x), state, static_cast<T>(map.prediction) * v);
       },
       value, x);
 }

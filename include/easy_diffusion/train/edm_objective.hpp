@@ -12,13 +12,15 @@
 namespace easy_diffusion::train {
 
 /// The squared error of `diffusion::EdmDenoiser` with the weight of `EdmScales`, which is that of the network F alone:
-/// shown in (x0 + sigma z) and told log(sigma) / 4, it shall answer (x0 - skip (x0 + sigma z)) / out. sigma is log-normal.
+/// shown in (x0 + sigma z) and told log(sigma) / 4, it shall answer (x0 - skip (x0 + sigma z)) / out. sigma is
+/// log-normal.
 class EdmObjective {
  public:
   explicit EdmObjective(const diffusion::Edm& edm = diffusion::Edm()) : edm_(edm) {}
 
   /// One batch: adds the gradients of the loss to the model's and returns the loss, the mean over the batch and the
-  /// pixels. Noise levels and noise are those of the address (seed, streams::training_time and streams::training_noise, step).
+  /// pixels. Noise levels and noise are those of the address (seed, streams::training_time and streams::training_noise,
+  /// step).
   /// \param pictures [N, H, W, C] with the mean 0 and the deviation that `Edm` expects, N >= 1
   /// \param told     whatever the model is told beside the noise level: `forward(x, t, told..., ctx)`
   /// \throw ShapeError for other shapes, or where the model's answer has another shape than the pictures

@@ -73,7 +73,7 @@ class History {
         [kept, &w](auto& e, const auto&... h) {
           using T = std::remove_reference_t<decltype(e)>;
           T total = static_cast<T>(kept) * e;
-          ((total += static_cast<T>(w[age]) * h), ...);
+          ((total = sde::detail::multiply_add(static_cast<T>(w[age]), h, total)), ...);
           e = total;
         },
         x, (*this)[age]...);

@@ -36,8 +36,8 @@ template <sde::State S>
   return {1, count};
 }
 
-/// f(n, i, x_i, others_i...) for every element i of every sample n. Samples go over threads; the elements of one come in
-/// order on one thread, so that f may sum into a place of that sample, whatever its batch.
+/// f(n, i, x_i, others_i...) for every element i of every sample n. Samples go over threads; the elements of one come
+/// in order on one thread, so that f may sum into a place of that sample, whatever its batch.
 /// \throw ShapeError where extents differ
 template <class F, class S, class... Others>
 void visit_samples(F&& f, S& x, Others&... others) {

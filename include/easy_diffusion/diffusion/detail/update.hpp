@@ -8,9 +8,12 @@
 
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion::detail {
+
+// Sums of two products say which is rounded alone: the bits of an element are then the same wherever in a batch it lies.
 
 /// to = x x_from + x0 x0 + noise z.
 struct StepWeights {
@@ -32,7 +35,7 @@ void move(const StepWeights& w, S& x, const S& x0) {
   sde::update_elements(
       [w](auto& e, const auto& p) {
         using T = std::remove_reference_t<decltype(e)>;
-        e = static_cast<T>(w.x) * e + static_cast<T>(w.x0) * p;
+        e = sde::detail::multiply_add(static_cast<T>(w.x), e, static_cast<T>(w.x0) * p);
       },
       x, x0);
 }
@@ -43,7 +46,8 @@ void move(const StepWeights& w, S& x, const S& x0, const S& z) {
   sde::update_elements(
       [w](auto& e, const auto& p, const auto& n) {
         using T = std::remove_reference_t<decltype(e)>;
-        e = static_cast<T>(w.x) * e + static_cast<T>(w.x0) * p + static_cast<T>(w.noise) * n;
+        const T drift = sde::detail::multiply_add(static_cast<T>(w.x), e, static_cast<T>(w.x0) * p);
+        e = sde::detail::multiply_add(static_cast<T>(w.noise), n, drift);
       },
       x, x0, z);
 }

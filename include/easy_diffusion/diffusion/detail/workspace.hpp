@@ -8,8 +8,8 @@
 
 namespace easy_diffusion::diffusion::detail {
 
-/// Memory that a denoiser keeps from call to call, of whatever type a call needs. A copy starts with none. What holds one
-/// serves one run at a time.
+/// Memory that a denoiser keeps from call to call, of whatever type a call needs. A copy starts with none. What holds
+/// one serves one run at a time.
 class Workspace {
  public:
   Workspace() = default;

@@ -49,7 +49,7 @@ class Ddim {
     denoiser(x, from, x0_);
     double deviation = 0, epsilon = to.sigma;
     if (eta_ > 0) {
-      deviation = eta_ * std::sqrt(transition(from, to).variance);
+      deviation = eta_ * posterior_deviation(from, to);
       // sqrt(sigma_t^2 - deviation^2), without the difference
       const double fresh = std::sqrt(1 - eta_ * eta_) * from.sigma, kept = eta_ * from.alpha / to.alpha * to.sigma;
       epsilon = to.sigma / from.sigma * std::hypot(fresh, kept);
@@ -65,6 +65,11 @@ class Ddim {
     sde::make_room(z_, x);
     detail::standard_noise(noise, i, from, z_);
     detail::move(weights, x, x0_, z_);
+  }
+
+  /// Deviation of the posterior of the cleaner state given the noisier one and x0. \pre `to` is cleaner
+  [[nodiscard]] static double posterior_deviation(const NoiseLevel& from, const NoiseLevel& to) {
+    return std::sqrt(transition(from, to).variance);
   }
 
  private:

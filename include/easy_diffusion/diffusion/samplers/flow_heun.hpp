@@ -9,14 +9,15 @@
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
 
 /// dx/dt = (x - x0) / t on levels (1 - t) x0 + t epsilon, by the mean of the velocities at both ends of a step
-/// \cite liu_2022_rectified_flow. Unlike a method in x / alpha it begins at pure noise as it is. The step to t = 0, where
-/// x0 does not determine the velocity, is Euler's.
+/// \cite liu_2022_rectified_flow. Unlike a method in x / alpha it begins at pure noise as it is. The step to t = 0,
+/// where x0 does not determine the velocity, is Euler's.
 template <sde::State S>
 class FlowHeun {
  public:
@@ -56,7 +57,8 @@ class FlowHeun {
     sde::update_elements(
         [a = half / from.sigma, b = half / to.sigma](auto& e, const auto& p, const auto& y, const auto& q) {
           using T = std::remove_reference_t<decltype(e)>;
-          e += static_cast<T>(a) * (e - p) + static_cast<T>(b) * (y - q);
+          const T first = sde::detail::multiply_add(static_cast<T>(a), e - p, e);
+          e = sde::detail::multiply_add(static_cast<T>(b), y - q, first);
         },
         x, x0_, end_, end_x0_);
   }

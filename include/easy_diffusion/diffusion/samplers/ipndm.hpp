@@ -16,9 +16,10 @@ namespace easy_diffusion::diffusion {
 /// first step, 2 at the second, and so on to p. One evaluation a step; the last is of order 1 where it leads to a clean
 /// state. Order 1 is DDIM with eta = 0.
 ///
-/// The coefficients fit steps of equal length in sigma / alpha. Where the lengths change smoothly, as in all spacings, a step's
-/// differs from the one before by second order, and the method is of order 2, as it is from its first step's error anyway; where
-/// they jump, as between rounded timesteps, it is of order 1. With equal steps and a past (`remember`) it is of order p.
+/// The coefficients fit steps of equal length in sigma / alpha. Where the lengths change smoothly, as in the Karras spacing, a
+/// step's differs from the one before by second order, and the method is of order 2, as it is from its first step's error
+/// anyway; where they jump, as between rounded timesteps, it is of order 1. With equal steps and a past (`remember`) it is of
+/// order p.
 template <sde::State S, int order = 4>
 class Ipndm {
   static_assert(order >= 1 && order <= 4, "Ipndm: the order is 1, 2, 3 or 4");

@@ -90,7 +90,7 @@ class Pndm {
         [kept = to.alpha / from.alpha, length = detail::epsilon_length(from, to)](auto& e, const auto& at,
                                                                                   const auto& direction) {
           using T = std::remove_reference_t<decltype(e)>;
-          e = static_cast<T>(kept) * at + static_cast<T>(length) * direction;
+          e = sde::detail::multiply_add(static_cast<T>(kept), at, static_cast<T>(length) * direction);
         },
         out, x, epsilon);
   }

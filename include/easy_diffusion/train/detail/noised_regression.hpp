@@ -1,6 +1,6 @@
 /// \file
-/// What objectives of diffusion models have in common: a network is shown noised pictures, and its answer is compared with
-/// another mixture of picture and noise.
+/// What objectives of diffusion models have in common: a network is shown noised pictures, and its answer is compared
+/// with another mixture of picture and noise.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ struct RegressionPart {
   double target = 1, target_noise = 0;
 };
 
-/// One batch: adds the gradients of the loss to the model's and returns the loss, the mean over the batch and the elements
-/// of (answer - target)^2. z is the noise of the address (seed, streams::training_noise, step).
+/// One batch: adds the gradients of the loss to the model's and returns the loss, the mean over the batch and the
+/// elements of (answer - target)^2. z is the noise of the address (seed, streams::training_noise, step).
 /// \param who      of the message where shapes do not fit
 /// \param pictures [N, H, W, C], N >= 1
 /// \param part     `part(n)` is picture n's `RegressionPart`; a pure function, called from several threads
