@@ -86,7 +86,7 @@ void measure_mixture(const std::string& set, const ed::diffusion::GaussianMixtur
   std::unique_ptr<const bench::MixtureJudge> judge;
   double done = 0, all = 0;
   for (const Cell& cell : cells) all += static_cast<double>(cell.target);
-  ex::Progress progress(set);
+  ex::Progress progress(set, "evaluations");
   for (const Cell& cell : cells) {
     if (interrupted) return;
     done += static_cast<double>(cell.target);

@@ -28,21 +28,26 @@ class Stopwatch {
 /// results can be piped.
 class Progress {
  public:
-  explicit Progress(std::string label) : label_(std::move(label)), terminal_(isatty(STDERR_FILENO) == 1), shown_at_(terminal_ ? -1 : 0) {}
+  /// \param unit of what is done, in the plural
+  explicit Progress(std::string label, std::string unit = "pictures")
+      : label_(std::move(label)),
+        unit_(std::move(unit)),
+        terminal_(isatty(STDERR_FILENO) == 1),
+        shown_at_(terminal_ ? -1 : 0) {}
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress() { clear(); }
 
   /// \param done    share of the work, 0 to 1
   /// \param text    such as "step 12/250  loss 43.2"
-  /// \param samples pictures done since the start
+  /// \param samples units done since the start
   void update(double done, const std::string& text, double samples) {
     const double now = watch_.seconds();
     // A terminal is redrawn ten times a second; a log gets a line every ten seconds.
     if (now - shown_at_ < (terminal_ ? 0.1 : 10.0) && !(done >= 1 && terminal_)) return;
     shown_at_ = now;
     char rest[96];
-    std::snprintf(rest, sizeof rest, "%.0f pictures/s  %s left", samples / std::max(now, 1e-9),
+    std::snprintf(rest, sizeof rest, "%.0f %s/s  %s left", samples / std::max(now, 1e-9), unit_.c_str(),
                   clock(done > 0 ? now * (1 - done) / done : 0).c_str());
     const int percent = static_cast<int>(std::floor(100 * std::clamp(done, 0.0, 1.0)));
     if (terminal_) {
@@ -77,7 +82,7 @@ class Progress {
     return text;
   }
 
-  std::string label_;
+  std::string label_, unit_;
   bool terminal_;
   Stopwatch watch_;
   double shown_at_;
