@@ -20,7 +20,7 @@ struct SamplerBenchmarkOptions {
   std::string samplers = "all";
   std::string evaluations;
   std::string spacing = "suited";
-  std::int64_t samples = 4096;
+  std::int64_t samples = 8192;
   std::string checkpoint, classifier;
   std::string data = easy_diffusion::data::fashion_mnist_folder().string();
   std::int64_t pictures = 500;

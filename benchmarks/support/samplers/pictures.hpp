@@ -84,7 +84,8 @@ struct CountedPictures {
       sde::draw_normal(x, levels.front().sigma, {seed, streams::initial_state, 0}, first_element);
       nn::Condition<float> told;
       told.classes.assign(result.set.labels.begin() + begin, result.set.labels.begin() + begin + samples);
-      const detail::CountedPictures denoiser{diffusion::clipped(model.denoiser(std::move(told))), &asked};
+      auto clipped = diffusion::clipped(model.denoiser(std::move(told)));
+      const detail::CountedPictures<decltype(clipped)> denoiser{std::move(clipped), &asked};
       const auto run = diffusion::sample(
           sampler, denoiser, x, levels, sde::BrownianNoise{seed, first_element},
           [&](const diffusion::SamplerView<State>&) { return observer(asked) ? sde::Flow::go_on : sde::Flow::stop; });
