@@ -79,7 +79,7 @@ check "the last two by themselves" sample "${model[@]}" --samples 2 --first 3 --
 check "are the last two" cmp <(tail -c 6272 ddim/samples.npy) <(tail -c 6272 last/samples.npy)
 
 # From a picture, and in a part of one: a grey ramp, and a mask whose right half is white.
-{ printf 'P5 28 28 255\n'; for _ in $(seq 28); do printf ' 0@P`p 0@P`p 0@P`p 0@P`p'; done; } > picture.pgm
+{ printf 'P5 28 28 255\n'; for _ in $(seq 28); do printf ' 0@P`p~ 0@P`p~ 0@P`p~ 0@P`p~'; done; } > picture.pgm
 { printf 'P5 28 28 255\n'; for _ in $(seq 28); do printf '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\377\377\377\377\377\377\377\377\377\377\377\377\377\377'; done; } > mask.pgm
 same painted_over "${model[@]}" --init picture.pgm --strength 0.5
 same filled_in "${model[@]}" --init picture.pgm --inpaint mask.pgm --resampling 2 --sampler euler_ancestral
@@ -111,7 +111,7 @@ check "samples in colour" sample --checkpoint colour/checkpoint.safetensors --sa
 # --- wrong input -------------------------------------------------------------------------------------------------------
 again() { train "$@" --steps 13 --decay-steps 12 --out model --resume; }
 refused 'setting diffusion.schedule is "linear", asked for is "cosine"' again --schedule cosine
-refused 'setting diffusion.timesteps is 1000, asked for is 50' again --timesteps 50
+refused 'setting diffusion.time_scale is 0.001, asked for is 0.02' again --timesteps 50
 refused 'setting diffusion.prediction is "epsilon", asked for is "v"' again --prediction v
 refused 'setting architecture is "UNet_Tranformer", asked for is "UNet"' again --model unet
 refused 'setting loss is "mse", asked for is "kl"' again --loss kl
