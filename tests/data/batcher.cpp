@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "easy_diffusion/data/augmentation.hpp"
 #include "io/file_tools.hpp"
 
 using namespace easy_diffusion;

@@ -15,6 +15,7 @@
 #include "easy_diffusion/diffusion/sampler.hpp"
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
 #include "easy_diffusion/diffusion/samplers/ddpm.hpp"
+#include "easy_diffusion/diffusion/samplers/original_clip.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/noise.hpp"

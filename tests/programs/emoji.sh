@@ -2,37 +2,14 @@
 # make_emoji_dataset on small files of its own and, where Debian's are installed, on those. Usage: emoji.sh <program> <scratch folder>
 set -u
 program=$1
+checks_sh=$(cd "$(dirname "$0")" && pwd)/checks.sh
 scratch=$2
 rm -rf "$scratch"
 mkdir -p "$scratch/xml/annotations" "$scratch/xml/annotationsDerived"
 cd "$scratch" || exit 1
-failures=0
-checks=0
+. "$checks_sh"
 
-check() { # check <what> <command...>: the command must succeed
-  local what=$1
-  shift
-  checks=$((checks + 1))
-  if ! "$@" > check.log 2>&1; then
-    failures=$((failures + 1))
-    echo "FAILED: $what: $*"
-    tail -n 5 check.log
-  fi
-}
-
-refused() { # refused <text> <options...>: exit code 2 and one line on the standard error that contains the text
-  local text=$1
-  shift
-  checks=$((checks + 1))
-  "$program" --out refused "$@" > refused.out 2> refused.err
-  local code=$?
-  if [ $code -ne 2 ] || [ "$(wc -l < refused.err)" -ne 1 ] || ! grep -qF -- "$text" refused.err; then
-    failures=$((failures + 1))
-    echo "FAILED: expected exit code 2 and one line with '$text', got $code and:"
-    cat refused.err
-    echo "  from: $*"
-  fi
-}
+emoji() { "$program" --out refused "$@"; }
 
 # A list and annotations of our own: of the fruit, one has no name in Chinese; the flag and the skin tone are no single
 # code points or not fully qualified; the heart has the selector of the emoji style.
@@ -63,30 +40,30 @@ annotations '<annotation cp="🥕" type="tts">carrot</annotation>' > xml/annotat
 own=(--emoji-test list.txt --annotations xml)
 
 check "--help" "$program" --help
-refused "--size" "${own[@]}" --size 7
-refused "--size" "${own[@]}" --size 1e9
-refused "expected all, Food & Drink, Symbols, got 'Fruit'" "${own[@]}" --groups Fruit
-refused "--groups" "${own[@]}" --groups 'Symbols,,Food & Drink'
-refused "--languages" "${own[@]}" --languages ''
-refused "xml/annotations/fr.xml: there is no such file; it is in the package unicode-cldr-core" "${own[@]}" --languages en,fr
-refused "none.txt: there is no such file; it is in the package unicode-data" --annotations xml --emoji-test none.txt
-refused "none.ttf: there is no such file" "${own[@]}" --font none.ttf
-refused "list.txt: expected a font" "${own[@]}" --font list.txt
+refused "--size" emoji "${own[@]}" --size 7
+refused "--size" emoji "${own[@]}" --size 1e9
+refused "expected all, Food & Drink, Symbols, got 'Fruit'" emoji "${own[@]}" --groups Fruit
+refused "--groups" emoji "${own[@]}" --groups 'Symbols,,Food & Drink'
+refused "--languages" emoji "${own[@]}" --languages ''
+refused "xml/annotations/fr.xml: there is no such file; it is in the package unicode-cldr-core" emoji "${own[@]}" --languages en,fr
+refused "none.txt: there is no such file; it is in the package unicode-data" emoji --annotations xml --emoji-test none.txt
+refused "none.ttf: there is no such file" emoji "${own[@]}" --font none.ttf
+refused "list.txt: expected a font" emoji "${own[@]}" --font list.txt
 printf 'grapes ; fully-qualified\n' > bad.txt
-refused "bad.txt:1: expected 'CODE CODE ... ; STATUS'" --annotations xml --emoji-test bad.txt
+refused "bad.txt:1: expected 'CODE CODE ... ; STATUS'" emoji --annotations xml --emoji-test bad.txt
 printf '1F347 ; fully-qualified\n' > bad.txt
-refused "bad.txt:1: expected '# group: NAME'" --annotations xml --emoji-test bad.txt
+refused "bad.txt:1: expected '# group: NAME'" emoji --annotations xml --emoji-test bad.txt
 printf '# group: Nothing\n' > bad.txt
-refused "bad.txt: expected a list of emoji, got none" --annotations xml --emoji-test bad.txt
+refused "bad.txt: expected a list of emoji, got none" emoji --annotations xml --emoji-test bad.txt
 mkdir -p broken/annotations
 printf '<ldml><annotations><annotation cp="x">' > broken/annotations/en.xml
-refused "broken/annotations/en.xml: not XML" --emoji-test list.txt --annotations broken --languages en
+refused "broken/annotations/en.xml: not XML" emoji --emoji-test list.txt --annotations broken --languages en
 annotations '' > broken/annotations/en.xml
-refused "broken/annotations/en.xml: expected annotations" --emoji-test list.txt --annotations broken --languages en
+refused "broken/annotations/en.xml: expected annotations" emoji --emoji-test list.txt --annotations broken --languages en
 annotations '<annotation>x</annotation>' > broken/annotations/en.xml
-refused "got one without cp" --emoji-test list.txt --annotations broken --languages en
+refused "got one without cp" emoji --emoji-test list.txt --annotations broken --languages en
 plain=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
-[ -f $plain ] && refused "expected a font of colour bitmaps" "${own[@]}" --font $plain
+[ -f $plain ] && refused "expected a font of colour bitmaps" emoji "${own[@]}" --font $plain
 check "nothing was written" test -z "$(find refused -type f 2> /dev/null)"
 
 if [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ]; then
@@ -97,8 +74,8 @@ if [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ]; then
   check "one without a name in Chinese" grep -q "1  left out: 1 without a name, 0 without a picture" fruit.log
   "$program" "${own[@]}" --groups Symbols --languages zh --out small > heart.log 2>&1
   check "the heart alone" grep -q "1  pictures of 32x32 with captions (zh)" heart.log
-  refused "no emoji of these groups" "${own[@]}" --languages other
-  refused "no emoji of these groups" "${own[@]}" --languages inherited
+  refused "no emoji of these groups" emoji "${own[@]}" --languages other
+  refused "no emoji of these groups" emoji "${own[@]}" --languages inherited
 fi
 
 # The whole set, where its packages are installed (scripts/setup.sh --emoji).
@@ -109,7 +86,4 @@ if [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] && [ -f /usr/share/u
   check "the same bytes" cmp all/emoji.safetensors again/emoji.safetensors
   check "food and drink" "$program" --smoke --size 8 --out food
 fi
-check "nothing was half written" test -z "$(find . -name '*.tmp')"
-
-echo "$((checks - failures)) passed, $failures failed"
-[ $failures -eq 0 ]
+summary

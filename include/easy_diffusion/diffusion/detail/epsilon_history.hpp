@@ -72,4 +72,22 @@ struct EpsilonHistory {
   }
 };
 
+/// What the multistep samplers on epsilon have in common: one evaluation a step, and a past that may be given.
+template <sde::State S, int order>
+class EpsilonMultistep {
+  static_assert(order >= 1 && order <= 4, "multistep sampler: the order is 1, 2, 3 or 4");
+
+ public:
+  using state_type = S;
+
+  [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
+  [[nodiscard]] const S& predicted_x0() const noexcept { return history_.x0; }
+
+  /// An evaluation made before the run, at a level before its first: after `start`, the oldest first.
+  void remember(const NoiseLevel& level, const S& x, const S& x0) { history_.remember(level, x, x0); }
+
+ protected:
+  EpsilonHistory<S, order> history_;
+};
+
 }  // namespace easy_diffusion::diffusion::detail

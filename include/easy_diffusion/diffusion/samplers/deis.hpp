@@ -21,23 +21,16 @@ namespace easy_diffusion::diffusion {
 /// is DDIM with eta = 0. The first step leaves an error of second order; a higher order shows where the run has a past
 /// (`remember`).
 template <sde::State S, int order>
-class Deis {
-  static_assert(order >= 1 && order <= 4, "Deis: the order is 1, 2, 3 or 4");
+class Deis : public detail::EpsilonMultistep<S, order> {
+  using detail::EpsilonMultistep<S, order>::history_;
 
  public:
-  using state_type = S;
   static constexpr SamplerTraits traits{.order = std::min(order, 2), .history = order - 1};
-
-  [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
-  [[nodiscard]] const S& predicted_x0() const noexcept { return history_.x0; }
 
   void start(const NoiseLevels& levels) {
     detail::check_levels<Deis>("DEIS", levels);
     history_.epsilon.forget();
   }
-
-  /// An evaluation made before the run, at a level noisier than its first: after `start`, the oldest first.
-  void remember(const NoiseLevel& level, const S& x, const S& x0) { history_.remember(level, x, x0); }
 
   template <class D, class Noise>
   void step(const D& denoiser, S& x, const NoiseLevels& levels, std::int64_t i, Noise& /*noise*/) {
@@ -54,9 +47,6 @@ class Deis {
     }
     history_.move(x, to, w, used);
   }
-
- private:
-  detail::EpsilonHistory<S, order> history_;
 };
 
 }  // namespace easy_diffusion::diffusion

@@ -21,23 +21,16 @@ namespace easy_diffusion::diffusion {
 /// anyway; where they jump, as between rounded timesteps, it is of order 1. With equal steps and a past (`remember`) it is of
 /// order p.
 template <sde::State S, int order = 4>
-class Ipndm {
-  static_assert(order >= 1 && order <= 4, "Ipndm: the order is 1, 2, 3 or 4");
+class Ipndm : public detail::EpsilonMultistep<S, order> {
+  using detail::EpsilonMultistep<S, order>::history_;
 
  public:
-  using state_type = S;
   static constexpr SamplerTraits traits{.order = std::min(order, 2), .history = order - 1};
-
-  [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
-  [[nodiscard]] const S& predicted_x0() const noexcept { return history_.x0; }
 
   void start(const NoiseLevels& levels) {
     detail::check_levels<Ipndm>("iPNDM", levels);
     history_.epsilon.forget();
   }
-
-  /// An evaluation made before the run, at a level noisier than its first: after `start`, the oldest first.
-  void remember(const NoiseLevel& level, const S& x, const S& x0) { history_.remember(level, x, x0); }
 
   template <class D, class Noise>
   void step(const D& denoiser, S& x, const NoiseLevels& levels, std::int64_t i, Noise& /*noise*/) {
@@ -45,9 +38,6 @@ class Ipndm {
     history_.evaluate(denoiser, x, levels[i]);
     history_.move_by_adams_bashforth(x, levels[i + 1]);
   }
-
- private:
-  detail::EpsilonHistory<S, order> history_;
 };
 
 }  // namespace easy_diffusion::diffusion

@@ -22,23 +22,16 @@ namespace easy_diffusion::diffusion {
 /// The first step, Euler's, alone has an error of second order, so that p above 2 does not raise the order that is
 /// declared, only lowers the error. With a past (`remember`) the order is p.
 template <sde::State S, int order = 4>
-class Lms {
-  static_assert(order >= 1 && order <= 4, "Lms: the order is 1, 2, 3 or 4");
+class Lms : public detail::EpsilonMultistep<S, order> {
+  using detail::EpsilonMultistep<S, order>::history_;
 
  public:
-  using state_type = S;
   static constexpr SamplerTraits traits{.order = std::min(order, 2), .history = order - 1, .any_direction = true};
-
-  [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
-  [[nodiscard]] const S& predicted_x0() const noexcept { return history_.x0; }
 
   void start(const NoiseLevels& levels) {
     detail::check_levels<Lms>("LMS", levels);
     history_.epsilon.forget();
   }
-
-  /// An evaluation made before the run, at a level before its first: after `start`, the oldest first.
-  void remember(const NoiseLevel& level, const S& x, const S& x0) { history_.remember(level, x, x0); }
 
   template <class D, class Noise>
   void step(const D& denoiser, S& x, const NoiseLevels& levels, std::int64_t i, Noise& /*noise*/) {
@@ -68,8 +61,6 @@ class Lms {
       }
     return w;
   }
-
-  detail::EpsilonHistory<S, order> history_;
 };
 
 }  // namespace easy_diffusion::diffusion
