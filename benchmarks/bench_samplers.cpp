@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -128,10 +130,9 @@ void measure_mixture(const std::string& set, const ed::diffusion::GaussianMixtur
 /// how much noise they leave.
 std::int64_t most_evaluations(const std::string& sampler) {
   if (sampler.starts_with("ddpm")) return 1000;
-  if (sampler == "ddim") return 250;
-  for (const char* name : {"dpmpp_2m", "dpmpp_2m_sde", "unipc_2", "deis_2", "heun", "euler_ancestral"})
-    if (sampler == name) return 100;
-  return 50;
+  for (const char* name : {"ddim", "dpmpp_2m", "dpmpp_2m_sde", "unipc_2", "deis_2", "heun", "euler_ancestral"})
+    if (sampler == name) return 250;
+  return 100;
 }
 
 /// The runs whose pictures a classifier is trained on.
@@ -139,6 +140,25 @@ bool trains_a_classifier(const Cell& cell) {
   const std::string& name = cell.contender.name;
   return (cell.target == 10 && (name == "ddim" || name == "dpmpp_2m" || name == "unipc_2")) ||
          (cell.target == 50 && name == "ddim");
+}
+
+/// \throw ValueError naming the file
+ed::diffusion::Schedule schedule_of(const ed::train::DiffusionModel<float>& model, const std::string& file) {
+  try {
+    return model.settings().make_schedule();
+  } catch (const ed::ValueError& error) { throw ed::ValueError(file + ": " + error.what()); }
+}
+
+/// What tells a model from others in the results: its network, its steps, and 32 bits that depend on every byte of its file.
+std::string name_of(const ed::train::Checkpoint& checkpoint) {
+  std::uint32_t hash = 0x811c9dc5U;  // FNV-1a
+  std::ifstream file(checkpoint.path(), std::ios::binary);
+  for (std::istreambuf_iterator<char> byte(file), end; byte != end; ++byte)
+    hash = (hash ^ static_cast<unsigned char>(*byte)) * 0x01000193U;
+  char text[16];
+  std::snprintf(text, sizeof text, "%08x", hash);
+  return checkpoint.model_settings()["architecture"].get<std::string>() + " step " + std::to_string(checkpoint.steps()) +
+         " " + text;
 }
 
 class PictureBenchmark {
@@ -149,8 +169,8 @@ class PictureBenchmark {
         results_(results),
         checkpoint_(options.checkpoint),
         model_(checkpoint_),
-        schedule_(model_.settings().make_schedule()),
-        model_name_("step " + std::to_string(checkpoint_.steps())),
+        schedule_(schedule_of(model_, options.checkpoint)),
+        model_name_(name_of(checkpoint_)),
         training_(ed::data::load_dataset(options.data, {.split = ed::data::Split::train, .size = {}, .channels = {}})),
         test_(ed::data::load_dataset(options.data, {.split = ed::data::Split::test, .size = {}, .channels = {}})),
         judge_config_{.height = model_.settings().height,

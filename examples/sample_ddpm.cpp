@@ -20,6 +20,7 @@
 #include "easy_diffusion/diffusion/inpainting.hpp"
 #include "easy_diffusion/diffusion/noised.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/flow_heun.hpp"
 #include "easy_diffusion/diffusion/samplers/registry.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
 #include "easy_diffusion/io/image.hpp"
@@ -27,6 +28,7 @@
 #include "easy_diffusion/sde/noise.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/train/diffusion_model.hpp"
+#include "easy_diffusion/train/diffusion_settings.hpp"
 #include "support/classes.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
@@ -46,7 +48,7 @@ struct Options {
   std::string checkpoint;
   std::string sampler = "ddim";
   std::int64_t steps = 50;
-  std::string spacing = "trailing";
+  std::string spacing;
   double rho = 7;
   bool end_with_noise = false;
   std::string variance;
@@ -71,15 +73,18 @@ struct Options {
     for (const std::string& name : df::sampler_names()) names += (names.empty() ? "" : ", ") + name;
     line.add("--checkpoint", checkpoint, "file that train_ddpm has left")->required();
     line.add("--sampler", sampler, "one of " + names);
-    line.add<std::int64_t>("--steps", steps, "number of steps, 1 to the model's timesteps", 1, 1'000'000);
+    line.add<std::int64_t>("--steps", steps, "number of steps, of a model of the method ddpm up to its timesteps", 1, 1'000'000);
     line.add("--spacing", spacing,
-             "of the steps: leading, trailing, linspace, quadratic (whole timesteps), karras, exponential or log_snr");
+             "of the steps: leading, trailing, linspace, quadratic (whole timesteps), karras, exponential or log_snr; "
+             "trailing where nothing is given. A model of the method edm has only karras, one of flow only trailing");
     line.add("--rho", rho, "of the Karras spacing", 1e-3, 1e3);
-    line.add("--end-with-noise", end_with_noise, "end at the schedule's cleanest level instead of the clean picture");
+    line.add("--end-with-noise", end_with_noise,
+             "end at the cleanest level that has noise (of the schedule; sigma = 0.002 of edm; flow has none) instead of the "
+             "clean picture");
     line.add("--eta", eta, "share of the posterior's noise, for samplers that take it", 0.0, 100.0);
     line.add("--variance", variance,
-             "of ddpm's steps: fixed_small, fixed_large, learned or learned_range; what the model was trained for where "
-             "nothing is given");
+             "of ddpm's steps: fixed_small, fixed_large, learned (of single timesteps: right only with all steps) or "
+             "learned_range; what the model was trained for where nothing is given");
     line.add("--churn", churn, "noise that edm adds and removes", 0.0, 1e6);
     line.add("--tolerance", tolerance, "relative and absolute, of rk45's steps", 1e-12, 1.0);
     line.add("--signal-to-noise", signal_to_noise, "of the corrections of predictor_corrector", 1e-6, 10.0);
@@ -111,6 +116,8 @@ struct Options {
       if (init.empty() && line.given(option)) throw ed::ValueError(std::string(option) + ": needs --init");
     if (!inpaint.empty() && line.given("--strength"))
       throw ed::ValueError("--strength: cannot be together with --inpaint, which starts from noise");
+    if ((guidance == 0 || guidance == 1) && line.given("--guidance-rescale"))
+      throw ed::ValueError("--guidance-rescale: needs a --guidance other than 0 and 1");
     if (inpaint.empty() && line.given("--resampling")) throw ed::ValueError("--resampling: needs --inpaint");
     if (clip != "none" && clip != "range" && clip != "dynamic")
       throw ed::ValueError("--clip: expected none, range or dynamic, got '" + clip + "'");
@@ -173,20 +180,16 @@ Pictures shown(const Pictures& x) {
   return result;
 }
 
-/// A state as a picture: what noise it has left, at a contrast that shows it.
-Pictures shown_state(const Pictures& x) {
-  Pictures result = x;
-  for (float& v : result) v = 0.5F + v / 5;
-  return result;
-}
-
 /// The states of the first pictures after every step.
 class Trajectory {
  public:
   Trajectory(std::int64_t steps, const ed::Shape& pictures, std::int64_t most = 8)
-      : rows_(std::min(pictures[0], most)), states_({steps + 1, rows_, pictures[1], pictures[2], pictures[3]}) {}
+      : rows_(std::min(pictures[0], most)),
+        states_({steps + 1, rows_, pictures[1], pictures[2], pictures[3]}),
+        contrast_(static_cast<std::size_t>(steps + 1)) {}
 
-  void record(std::int64_t begin, std::int64_t step, const Pictures& x) {
+  void record(std::int64_t begin, std::int64_t step, const df::NoiseLevel& level, const Pictures& x) {
+    contrast_[static_cast<std::size_t>(step)] = 0.2 / std::hypot(level.alpha, level.sigma);
     const std::int64_t rows = std::min(x.extent(0), rows_ - begin);
     if (rows <= 0) return;
     const std::int64_t elements = x.size() / x.extent(0);
@@ -202,16 +205,18 @@ class Trajectory {
     for (std::int64_t row = 0; row < rows_; ++row)
       for (std::int64_t column = 0; column < columns; ++column) {
         const std::int64_t step = columns > 1 ? column * (steps - 1) / (columns - 1) : 0;
-        std::copy_n(states_.data() + (step * rows_ + row) * elements, elements,
-                    strip.data() + (row * columns + column) * elements);
+        const auto contrast = static_cast<float>(contrast_[static_cast<std::size_t>(step)]);
+        for (std::int64_t i = 0; i < elements; ++i)
+          strip[(row * columns + column) * elements + i] = 0.5F + contrast * states_[(step * rows_ + row) * elements + i];
       }
     ed::io::save_png(folder / "trajectory.png",
-                     ed::io::make_grid(shown_state(strip), {.columns = columns, .padding = 2, .scale = 2}));
+                     ed::io::make_grid(strip, {.columns = columns, .padding = 2, .scale = 2}));
   }
 
  private:
   std::int64_t rows_;
   Pictures states_;
+  std::vector<double> contrast_;  // of a step's states as pictures: their deviation is about that of its level
 };
 
 void program(ex::CommandLine& line) {
@@ -238,10 +243,12 @@ void program(ex::CommandLine& line) {
         ex::read_classes("--classes", options.classes.empty() ? "all" : options.classes, model.classes());
   if (conditional && !line.given("--samples")) options.samples = classes.count() * (line.smoke ? 1 : 8);
 
-  const auto schedule = model.settings().make_schedule();
-  df::NoiseLevels levels = df::noise_levels(
-      schedule, options.steps,
-      {.spacing = df::spacing_by_name(options.spacing),
+  const df::Spacing spacing =
+      options.spacing.empty() ? model.settings().usual_spacing() : df::spacing_by_name(options.spacing);
+  if (spacing != df::Spacing::karras && line.given("--rho")) throw ed::ValueError("--rho: needs --spacing karras");
+  df::NoiseLevels levels = model.settings().levels(
+      options.steps,
+      {.spacing = spacing,
        .end = options.end_with_noise ? df::End::smallest : df::End::clean,
        .rho = options.rho});
   const ed::Shape all = model.settings().pictures(options.samples);
@@ -260,7 +267,7 @@ void program(ex::CommandLine& line) {
   };
 
   df::SamplerOptions sampler_options;
-  sampler_options.path = df::schedule_path(schedule);
+  sampler_options.path = model.settings().path();
   if (line.given("--eta")) sampler_options.eta = options.eta;
   if (line.given("--variance"))
     sampler_options.variance = df::variance_type_by_name(options.variance);
@@ -279,15 +286,15 @@ void program(ex::CommandLine& line) {
   std::optional<Trajectory> trajectory;
   if (options.trajectory) trajectory.emplace(walked, all);
   bool stopped = false;
-  const std::int64_t evaluations = df::with_sampler<Pictures>(options.sampler, sampler_options, [&](auto& sampler) {
+  const char* const of_two = options.guidance == 0 || options.guidance == 1 ? "" : " of two";
+  const auto paint = [&](auto& sampler) {
     using Sampler = std::remove_reference_t<decltype(sampler)>;
     const std::int64_t declared = sampler.evaluations(levels);
     std::printf("%s after %lld training steps: %lld pictures, %s, %lld steps, %s%lld evaluations%s, %d threads\n",
                 checkpoint.model_settings()["architecture"].template get<std::string>().c_str(),
                 static_cast<long long>(checkpoint.steps()), static_cast<long long>(options.samples),
                 options.sampler.c_str(), static_cast<long long>(levels.steps()), Sampler::traits.adaptive ? "at least " : "",
-                static_cast<long long>(declared), options.guidance == 0 || options.guidance == 1 ? "" : " of two",
-                ed::num_threads());
+                static_cast<long long>(declared), of_two, ed::num_threads());
     std::fflush(stdout);
     // An adaptive sampler chooses steps for each picture, and is told one class at a time.
     const std::int64_t batch = Sampler::traits.adaptive ? 1 : options.batch;
@@ -303,10 +310,10 @@ void program(ex::CommandLine& line) {
         ed::sde::draw_normal(x, levels.front().sigma, start, first_element);
 
       film.begin_batch(begin);
-      if (trajectory) trajectory->record(begin, 0, x);
+      if (trajectory) trajectory->record(begin, 0, levels.front(), x);
       const auto observer = [&](const df::SamplerView<Pictures>& view) {
         film.record(view.step == view.steps ? view.step : view.step - 1, [&] { return shown(view.x0); });
-        if (trajectory) trajectory->record(begin, view.step, view.x);
+        if (trajectory) trajectory->record(begin, view.step, view.level, view.x);
         const double part = static_cast<double>(view.step) / static_cast<double>(view.steps);
         const double done = static_cast<double>(begin) + part * static_cast<double>(count);
         char text[80];
@@ -328,15 +335,21 @@ void program(ex::CommandLine& line) {
       ex::copy_rows(shown(x), pictures.view().slice(begin, count));
     }
     return made;
-  });
+  };
+  // From pure noise, where a model of flow begins, Heun's method is of second order only on the velocity itself.
+  df::FlowHeun<Pictures> flow_heun;
+  const bool on_velocity = model.settings().method == ed::train::DiffusionMethod::flow && options.sampler == "heun";
+  if (on_velocity) df::with_sampler<Pictures>(options.sampler, sampler_options, [](const auto&) {});  // checks the options
+  const std::int64_t evaluations =
+      on_velocity ? paint(flow_heun) : df::with_sampler<Pictures>(options.sampler, sampler_options, paint);
   progress.clear();
   if (stopped) throw ed::Error("interrupted; nothing was written");
 
   ex::save_samples(line.out, options.checkpoint, pictures, classes);
   film.save(line.out / "samples.gif");
   if (trajectory) trajectory->save(line.out);
-  std::printf("%lld pictures, %.4g evaluations each, in %.1f s: %s\n", static_cast<long long>(options.samples),
-              static_cast<double>(evaluations) / static_cast<double>(options.samples), progress.seconds(),
+  std::printf("%lld pictures, %.4g evaluations%s each, in %.1f s: %s\n", static_cast<long long>(options.samples),
+              static_cast<double>(evaluations) / static_cast<double>(options.samples), of_two, progress.seconds(),
               (line.out / "samples.png").c_str());
 }
 

@@ -1,9 +1,10 @@
-/// Trains a diffusion model on pictures: a U-Net learns the noise in pictures that a schedule has noised, of all pictures
-/// or of each class. Leaves checkpoint.safetensors, loss.csv and loss.png, with --snapshot-every and --sample-every also
+/// Trains a diffusion model on pictures, of all of them or of each class: a U-Net learns the noise in pictures that a schedule
+/// has noised, or by --method the preconditioned picture of EDM or the velocity of rectified flow. Leaves checkpoint.safetensors, loss.csv and loss.png, with --snapshot-every and --sample-every also
 /// snapshot_<step>.safetensors and samples_<step>.png; sample_ddpm paints with the checkpoint.
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,6 +12,8 @@
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/diffusion/clipping.hpp"
 #include "easy_diffusion/diffusion/diffusion_loss.hpp"
+#include "easy_diffusion/diffusion/edm.hpp"
+#include "easy_diffusion/diffusion/flow.hpp"
 #include "easy_diffusion/diffusion/parameterization.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
 #include "easy_diffusion/diffusion/samplers/dpm_solver_multistep.hpp"
@@ -22,7 +25,10 @@
 #include "easy_diffusion/train/conditional.hpp"
 #include "easy_diffusion/train/denoising_diffusion.hpp"
 #include "easy_diffusion/train/diffusion_model.hpp"
+#include "easy_diffusion/train/diffusion_objective.hpp"
 #include "easy_diffusion/train/diffusion_settings.hpp"
+#include "easy_diffusion/train/edm_objective.hpp"
+#include "easy_diffusion/train/flow_objective.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
 #include "easy_diffusion/zoo/score_model.hpp"
 #include "support/options.hpp"
@@ -42,13 +48,16 @@ struct Options {
   ex::TrainingOptions training{
       .decay = ex::RateDecay::cosine, .batch = 64, .warmup = 500, .ema = 0.9995, .clip = 1};
   ed::train::DiffusionSettings diffusion;
-  std::string model = "unet_transformer";
+  std::string model = "UNet_Tranformer_Arch";
   bool unconditional = false;
+  std::string method = "ddpm";
   std::string prediction = "epsilon";
   std::string variance = "fixed_small";
   std::string loss = "mse";
   double min_snr = 0;
   std::string timestep_sampler = "antithetic";
+  df::Edm::Options edm;
+  std::string flow_times = "logit_normal";
   double condition_dropout = 0.1;
   double weight_decay = 0.01;
   std::int64_t sample_every = 0;
@@ -57,8 +66,11 @@ struct Options {
   void add_to(ex::CommandLine& line) {
     line.add("--model", model,
              "unet (skips concatenated), unet_res (skips added), unet_transformer (told the class of each picture), or "
-             "a class of the original");
+             "a class of the original, such as UNet_Tranformer_Arch (the last with padded convolutions: it sees the border "
+             "of the picture too)");
     line.add("--unconditional", unconditional, "a model that is made to be told something is told nothing");
+    line.add("--method", method,
+             "ddpm (the timesteps of a schedule), edm (any noise level, preconditioned) or flow (rectified flow)");
     line.add("--schedule", diffusion.schedule, "linear, scaled_linear, quad, const, jsd, sigmoid or cosine");
     line.add<std::int64_t>("--timesteps", diffusion.timesteps, "of the schedule", 2, 100'000);
     line.add("--zero-terminal-snr", diffusion.zero_terminal_snr, "the schedule's last state is made pure noise");
@@ -70,6 +82,11 @@ struct Options {
              0.0, 1e9);
     line.add("--timestep-sampler", timestep_sampler,
              "uniform, antithetic (pairs t and T - 1 - t) or importance (by the losses seen lately)");
+    line.add("--data-deviation", edm.data_deviation, "of edm: standard deviation of the pictures' elements in [-1, 1]", 1e-6,
+             1e6);
+    line.add("--log-sigma-mean", edm.log_sigma_mean, "of edm: sigma of training is log-normal", -100.0, 100.0);
+    line.add("--log-sigma-deviation", edm.log_sigma_deviation, "of edm", 1e-6, 100.0);
+    line.add("--flow-times", flow_times, "of flow: uniform or logit_normal (less of the ends)");
     line.add("--condition-dropout", condition_dropout,
              "probability with which a picture's class is left out, for guidance when sampling", 0.0, 1.0);
     line.add("--weight-decay", weight_decay, "of AdamW", 0.0, 10.0);
@@ -101,8 +118,37 @@ struct Options {
                               .min_snr_gamma = min_snr > 0 ? std::optional<double>(min_snr) : std::nullopt});
   }
 
+  /// \throw ValueError for a name that is not known, or a loss that does not fit the variance
+  [[nodiscard]] ed::train::DiffusionObjective make_objective() const {
+    using Objective = ed::train::DiffusionObjective;
+    switch (diffusion.method) {
+      case ed::train::DiffusionMethod::edm: return Objective(ed::train::EdmObjective(df::Edm(edm)));
+      case ed::train::DiffusionMethod::flow:
+        return Objective(ed::train::FlowObjective(
+            flow_times == "uniform" ? df::FlowTimes::uniform() : df::FlowTimes::logit_normal(), diffusion.time_scale));
+      default: break;
+    }
+    return Objective(ed::train::DenoisingDiffusion(
+        make_loss(), ed::train::timestep_sampler_by_name(timestep_sampler, diffusion.timesteps), diffusion.time_scale));
+  }
+
   /// Reads the names. \throw ValueError for one that is not known, or that does not fit the others
-  void check() {
+  void check(const ex::CommandLine& line) {
+    using Method = ed::train::DiffusionMethod;
+    diffusion.method = ed::train::diffusion_method_by_name(method);
+    const auto only = [&](Method owner, std::initializer_list<const char*> names) {
+      for (const char* name : names)
+        if (diffusion.method != owner && line.given(name))
+          throw ed::ValueError(std::string(name) + ": only of --method " + ed::train::to_string(owner) + ", got " + method);
+    };
+    only(Method::ddpm, {"--schedule", "--timesteps", "--zero-terminal-snr", "--prediction", "--variance", "--loss",
+                        "--min-snr", "--timestep-sampler"});
+    only(Method::edm, {"--data-deviation", "--log-sigma-mean", "--log-sigma-deviation"});
+    only(Method::flow, {"--flow-times"});
+    diffusion.data_deviation = edm.data_deviation;
+    if (flow_times != "uniform" && flow_times != "logit_normal")
+      throw ed::ValueError("--flow-times: expected uniform or logit_normal, got '" + flow_times + "'");
+    if (diffusion.method != Method::ddpm) return;
     diffusion.prediction = df::prediction_by_name(prediction);
     diffusion.variance = df::variance_type_by_name(variance);
     if (diffusion.prediction != df::Prediction::epsilon && diffusion.prediction != df::Prediction::x0 &&
@@ -112,8 +158,43 @@ struct Options {
     if (diffusion.prediction == df::Prediction::epsilon && schedule.level(schedule.steps() - 1).is_pure_noise())
       throw ed::ValueError("--prediction: epsilon says nothing of the picture where the schedule ends in pure noise; "
                            "expected x0 or v");
-    static_cast<void>(make_loss());
-    static_cast<void>(ed::train::timestep_sampler_by_name(timestep_sampler, diffusion.timesteps));
+    if (min_snr > 0 && (loss == "kl" || loss == "rescaled_kl"))
+      throw ed::ValueError("--min-snr: weighs squared errors, of which the loss " + loss + " has none");
+    static_cast<void>(make_objective());
+  }
+
+  /// What the network is told its time in.
+  [[nodiscard]] double time_scale(const ed::zoo::NetworkConfig& network) const {
+    const bool timesteps = ed::zoo::takes_timesteps(network);
+    switch (diffusion.method) {
+      case ed::train::DiffusionMethod::edm: return 1;
+      case ed::train::DiffusionMethod::flow: return timesteps ? 1000 : 1;
+      default: return timesteps ? 1 : 1 / static_cast<double>(diffusion.timesteps);
+    }
+  }
+
+  /// What a checkpoint notes of the objective, beyond the model's settings.
+  void note(nlohmann::json& settings) const {
+    switch (diffusion.method) {
+      case ed::train::DiffusionMethod::edm:
+        settings["log_sigma_mean"] = edm.log_sigma_mean;
+        settings["log_sigma_deviation"] = edm.log_sigma_deviation;
+        break;
+      case ed::train::DiffusionMethod::flow: settings["flow_times"] = flow_times; break;
+      default:
+        settings["loss"] = loss;
+        settings["min_snr"] = min_snr;
+        settings["timestep_sampler"] = timestep_sampler;
+    }
+  }
+
+  /// What the loss curve shows.
+  [[nodiscard]] std::string loss_unit() const {
+    switch (diffusion.method) {
+      case ed::train::DiffusionMethod::edm: return "weighted squared error (mean over pixels)";
+      case ed::train::DiffusionMethod::flow: return "squared error of the velocity (mean over pixels)";
+      default: return "loss " + loss + " of " + prediction + " (mean over pixels)";
+    }
   }
 };
 
@@ -124,7 +205,7 @@ class Preview {
           std::uint64_t seed, std::filesystem::path folder)
       : network_(model_settings),
         settings_(settings),
-        levels_(df::noise_levels(settings.make_schedule(), std::min<std::int64_t>(20, settings.timesteps))),
+        levels_(settings.levels(std::min<std::int64_t>(20, settings.timesteps), {.spacing = settings.usual_spacing()})),
         seed_(seed),
         folder_(std::move(folder)) {
     for (std::int64_t i = 0; i < classes; ++i) classes_.classes.push_back(i);
@@ -136,8 +217,7 @@ class Preview {
     const std::int64_t count = classes_.count() > 0 ? 8 * std::min<std::int64_t>(classes_.count(), 32) : 64;
     ed::nn::Condition<float> told;
     told.classes = classes_.of(0, count);
-    const auto denoiser = df::clipped(df::make_denoiser(
-        ed::train::DiffusionNetwork(network_, settings_, std::move(told)), settings_.prediction));
+    const auto denoiser = df::clipped(ed::train::DiffusionDenoiser(network_, settings_, std::move(told)));
     auto x = ed::Tensor<float>::uninitialized(settings_.pictures(count));
     ed::sde::draw_normal(x, levels_.front().sigma, {seed_, ed::streams::initial_state, 0});
     df::DpmSolver2M<ed::Tensor<float>> sampler;
@@ -167,7 +247,7 @@ void program(ex::CommandLine& line) {
   if (line.smoke) options.make_tiny(line);
 
   // Refuses settings before anything is loaded.
-  options.check();
+  options.check(line);
   const auto network = ed::zoo::read_settings(options.network(1, 1));
   const bool conditional = ed::zoo::condition_of(network).kind == ed::nn::ConditionKind::classes;
   if (!conditional && line.given("--condition-dropout"))
@@ -179,7 +259,7 @@ void program(ex::CommandLine& line) {
   diffusion.height = dataset.height();
   diffusion.width = dataset.width();
   diffusion.channels = dataset.channels();
-  diffusion.time_scale = ed::zoo::takes_timesteps(network) ? 1 : 1 / static_cast<double>(diffusion.timesteps);
+  diffusion.time_scale = options.time_scale(network);
   const std::int64_t classes = conditional ? ex::classes_of(dataset) : 0;
   if (conditional && classes == 0)
     throw ed::ValueError(dataset.name + ": the pictures have no classes; train without them by --unconditional");
@@ -190,9 +270,7 @@ void program(ex::CommandLine& line) {
   nlohmann::json settings = training.settings(line.seed, dataset);
   if (!options.from.empty()) settings["from"] = std::filesystem::path(options.from).filename().string();
   settings["weight_decay"] = options.weight_decay;
-  settings["loss"] = options.loss;
-  settings["min_snr"] = options.min_snr;
-  settings["timestep_sampler"] = options.timestep_sampler;
+  options.note(settings);
   if (conditional) {
     settings["condition_dropout"] = options.condition_dropout;
     settings["class_names"] = dataset.class_names;
@@ -203,11 +281,9 @@ void program(ex::CommandLine& line) {
                                 .from = options.from,
                                 .adam = ed::nn::AdamConfig::adamw(options.weight_decay),
                                 .range = ed::data::PixelRange::minus_one_to_one,
-                                .title = "Denoising diffusion",
-                                .loss_unit = "loss " + options.loss + " of " + options.prediction + " (mean over pixels)"};
-  const ed::train::DenoisingDiffusion objective(
-      options.make_loss(), ed::train::timestep_sampler_by_name(options.timestep_sampler, diffusion.timesteps),
-      diffusion.time_scale);
+                                .title = "Diffusion, method " + options.method,
+                                .loss_unit = options.loss_unit()};
+  const ed::train::DiffusionObjective objective = options.make_objective();
   std::optional<Preview> preview;
   if (options.sample_every > 0) preview.emplace(model_settings, diffusion, classes, line.seed, line.out);
   const auto after_step = [&](const auto& trainer) {

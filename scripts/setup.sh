@@ -10,8 +10,8 @@ Usage: scripts/setup.sh [options]
 Installs with apt-get the packages that this project needs and this machine lacks. As another user than root
 it goes through sudo. Where nothing is missing, nothing is run.
 
-  --all         also what scripts/test.sh --all needs: clang and its OpenMP, a cross compiler with its emulator,
-                and all of --emoji
+  --all         also what scripts/test.sh --all needs: clang, its OpenMP and its sanitizers, a cross compiler with
+                its emulator, and all of --emoji
   --emoji       also what tools/make_emoji_dataset needs: its libraries, a font of emoji, and Unicode's names of them
                 (280 MB in all)
   --list        only print the names of the packages
@@ -44,7 +44,8 @@ helpful=(ccache dataset-fashion-mnist fonts-dejavu-core)
 libraries=(libeigen3-dev libxsimd-dev libstb-dev nlohmann-json3-dev zlib1g-dev libgif-dev libcli11-dev catch2)
 if [ "$all" = yes ]; then
   tools+=(clang libomp-dev)
-  helpful+=(g++-aarch64-linux-gnu qemu-user)  # the kernels' tests for NEON
+  helpful+=(libclang-rt-dev                     # a part of clang's own package on some systems
+            g++-aarch64-linux-gnu qemu-user)    # the kernels' tests for NEON
 fi
 if [ "$emoji" = yes ]; then
   helpful+=(libfreetype-dev libpugixml-dev fonts-noto-color-emoji unicode-cldr-core unicode-data)

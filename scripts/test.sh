@@ -9,7 +9,7 @@ Usage: scripts/test.sh [options]
 
 Installs the packages that are missing, builds the release and runs its tests.
 
-  --all         also build and test with clang, and under the address and undefined-behaviour sanitizers
+  --all         also build and test with clang under the address and undefined-behaviour sanitizers
   --jobs N      compile and test so many things at a time (default: the number of processors)
   --no-install  do not look for missing packages
   --help        this text
@@ -33,7 +33,7 @@ done
 presets=(release)
 setup=()
 if [ "$all" = yes ]; then
-  presets+=(clang asan-ubsan)
+  presets+=(asan-ubsan)
   setup=(--all)
 fi
 if [ "$install" = yes ]; then "$repository/scripts/setup.sh" "${setup[@]}"; fi

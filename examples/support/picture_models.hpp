@@ -41,8 +41,9 @@ inline void start_from(zoo::Model<float>& model, const std::string& path) {
 /// A network of a smoke run: of the same kind, but small.
 inline void make_small(nlohmann::json& model_settings, bool conditional) {
   model_settings["embed_dim"] = 32;
-  if (model_settings.contains("picture_channels")) model_settings["channels"] = {32, 32, 32, 32};
-  if (conditional && model_settings.contains("picture_channels")) model_settings["text_dim"] = 32;
+  if (model_settings.contains("in_channels")) return;  // a residual network
+  model_settings["channels"] = {32, 32, 32, 32};
+  if (conditional) model_settings["text_dim"] = 32;
 }
 
 /// What a run is made of.

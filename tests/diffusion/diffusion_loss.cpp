@@ -13,6 +13,7 @@
 #include "easy_diffusion/core/parallel.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
+#include "support/worst.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::diffusion;
@@ -85,13 +86,11 @@ Sample differences(const DiffusionLoss& loss, const Case& c, std::int64_t t, Sam
 
 /// NaN where there is one.
 double worst_error(const Sample& got, const Sample& want) {
-  double largest = 0, worst = 0;
+  double largest = 0;
+  Worst worst;
   for (const double w : want) largest = std::max(largest, std::abs(w));
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    const double error = std::abs(got[i] - want[i]);
-    if (!(error <= worst)) worst = error;
-  }
-  return worst == 0 ? 0 : worst / largest;
+  for (std::size_t i = 0; i < got.size(); ++i) worst.see(std::abs(got[i] - want[i]));
+  return worst.value() == 0 ? 0 : worst.value() / largest;
 }
 
 }  // namespace

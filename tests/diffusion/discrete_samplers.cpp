@@ -24,6 +24,7 @@
 #include "support/catch.hpp"
 #include "support/paths.hpp"
 #include "support/tensors.hpp"
+#include "support/worst.hpp"
 
 #include "diffusion/reference.hpp"
 
@@ -83,16 +84,17 @@ std::vector<State> trajectory(Sampler sampler, const D& denoiser, const NoiseLev
   return states;
 }
 
-/// Largest difference over the largest value; NaN where there is one.
+/// Largest difference over the largest value; NaN where there is one, or where one is longer.
 double difference(const std::vector<State>& got, const std::vector<State>& want) {
-  double worst = got.size() == want.size() ? 0 : std::numeric_limits<double>::quiet_NaN(), largest = 0;
+  Worst worst;
+  if (got.size() != want.size()) worst.see(std::numeric_limits<double>::quiet_NaN());
+  double largest = 0;
   for (std::size_t i = 0; i < std::min(got.size(), want.size()); ++i)
     for (std::size_t k = 0; k < got[i].size(); ++k) {
       largest = std::max(largest, std::abs(want[i][k]));
-      const double error = std::abs(got[i][k] - want[i][k]);
-      if (!(error <= worst)) worst = error;
+      worst.see(std::abs(got[i][k] - want[i][k]));
     }
-  return worst == 0 ? 0 : worst / largest;
+  return worst.value() == 0 ? 0 : worst.value() / largest;
 }
 
 /// Every stride of schedules whose levels all have alpha_bar >= 1e-5.
@@ -129,6 +131,20 @@ void check_trajectory(const Reference& reference, Sampler sampler) {
 }
 
 }  // namespace
+
+TEST_CASE("differences of trajectories show a NaN and a missing end", "[diffusion][samplers]") {
+  const std::vector<State> states(3, start(1));
+  CHECK(difference(states, states) == 0);
+  std::vector<State> wrong = states;
+  wrong[1][0] = std::numeric_limits<double>::quiet_NaN();
+  CHECK_FALSE(difference(wrong, states) <= 1e300);
+  wrong = states;
+  wrong.pop_back();
+  CHECK_FALSE(difference(wrong, states) <= 1e300);
+  wrong = states;
+  wrong[0][0] += 1e-3;
+  CHECK(difference(wrong, states) > 1e-5);
+}
 
 TEST_CASE("trajectories of the reference, with the original's clipping", "[diffusion][ddim][ddpm]") {
   const auto file = test_data() / "discrete_diffusion.safetensors";

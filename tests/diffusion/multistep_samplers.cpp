@@ -24,6 +24,7 @@
 #include "easy_diffusion/diffusion/samplers/unipc.hpp"
 #include "easy_diffusion/sde/noise.hpp"
 #include "support/catch.hpp"
+#include "support/worst.hpp"
 
 #include "diffusion/sampler_orders.hpp"
 
@@ -63,17 +64,16 @@ std::vector<std::pair<NoiseLevels, LevelPath>> some_runs(std::int64_t n) {
 }
 
 double largest(const S& x) {
-  double most = 0;
-  for (const double e : x) most = std::fmax(most, std::abs(e));
-  return most;
+  test::Worst most;
+  for (const double e : x) most.see(std::abs(e));
+  return most.value();
 }
 
 /// Largest difference, in largest elements; a NaN is kept.
 double relative_difference(const S& a, const S& b) {
-  double most = 0;
-  for (std::size_t i = 0; i < a.size(); ++i)
-    if (!(std::abs(a[i] - b[i]) <= most)) most = std::abs(a[i] - b[i]);
-  return most / std::fmax(largest(a), largest(b));
+  test::Worst most;
+  for (std::size_t i = 0; i < a.size(); ++i) most.see(std::abs(a[i] - b[i]));
+  return most.value() / std::fmax(largest(a), largest(b));
 }
 
 template <class Sampler>

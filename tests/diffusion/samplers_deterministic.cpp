@@ -17,6 +17,7 @@
 #include "easy_diffusion/diffusion/samplers/lms.hpp"
 #include "easy_diffusion/diffusion/samplers/runge_kutta45.hpp"
 #include "support/catch.hpp"
+#include "support/worst.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::diffusion;
@@ -47,12 +48,9 @@ V run(auto&& sampler, const NoiseLevels& levels, V x) {
 }
 
 double largest_difference(const V& a, const V& b) {
-  double most = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    const double difference = std::abs(a[i] - b.at(i));
-    if (!(difference <= most)) most = difference;
-  }
-  return most;
+  test::Worst most;
+  for (std::size_t i = 0; i < a.size(); ++i) most.see(std::abs(a[i] - b.at(i)));
+  return most.value();
 }
 
 /// f(sampler) for each sampler of this file that walks fixed steps.
@@ -168,6 +166,16 @@ TEST_CASE("the error of RK45 is as large as its tolerance", "[diffusion][sampler
 
 TEST_CASE("as many evaluations as declared, and finite numbers, for 1 to 1000 steps", "[diffusion][samplers]") {
   for_each_sampler([](auto sampler) { check_evaluations(sampler); });
+}
+
+TEST_CASE("RK45 has its order where tolerances let every step be as long as a level", "[diffusion][samplers]") {
+  RungeKutta45<V> rk45(exploding_path(), {.tolerances = {1e9, 1e9}, .first_step = 1e3});
+  for (const OrderGrid grid : {OrderGrid::karras, OrderGrid::log_snr}) {
+    const NoiseLevels levels = order_levels(grid, 32);
+    V x = flow_start(levels.front());
+    REQUIRE(sample(rk45, order_mixture(), x, levels, NoNoise()).evaluations == 7 * 32);
+    check_order(flow_errors(rk45, grid, {24, 32, 48, 64, 96, 128}), RungeKutta45<V>::traits.order);
+  }
 }
 
 TEST_CASE("RK45 makes at least the evaluations it declares", "[diffusion][samplers]") {

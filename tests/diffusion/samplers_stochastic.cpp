@@ -12,6 +12,7 @@
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
+#include "easy_diffusion/diffusion/samplers/ddpm.hpp"
 #include "easy_diffusion/diffusion/samplers/dpm2.hpp"
 #include "easy_diffusion/diffusion/samplers/edm_stochastic.hpp"
 #include "easy_diffusion/diffusion/samplers/euler.hpp"
@@ -209,6 +210,7 @@ TEST_CASE("stochastic samplers make the evaluations they declare and end in fini
   check(EdmStochastic<V>(path, {.churn = 80}));
   check(PredictorCorrector<EulerAncestral<V>>(EulerAncestral<V>(), {.corrections = 2}));
   check(PredictorCorrector<Heun<V>>());
+  for (const VarianceType variance : {VarianceType::fixed_small, VarianceType::fixed_large}) check(Ddpm<V>(variance));
   check(EulerMaruyama(path));
   check(Sra1(path));
   check(ReverseStepper<sde::StochasticRungeKuttaDiagonal<V, sde::tableaus::Sri1W1>>(path));

@@ -145,6 +145,12 @@ TEST_CASE("levels between timesteps", "[diffusion][schedule]") {
   CHECK(ended.level_at(999).is_pure_noise());
   CHECK_THROWS_WITH(ended.level_at(998.5), ContainsSubstring("pure noise"));
   CHECK_THROWS_WITH(ended.level_with_noise(1e9), ContainsSubstring("pure noise"));
+  // The last level before pure noise, as an integrator finds it again through exp and log.
+  for (const std::string_view name : Schedule::names) {
+    const auto exact = Schedule::by_name(name).with_zero_terminal_snr();
+    const NoiseLevel& last = exact.level(998);
+    CHECK(exact.level_with_noise(last.noise_to_signal() * (1 + 1e-14)) == last);
+  }
 }
 
 TEST_CASE("schedules refuse what is out of range, and say what there is", "[diffusion][schedule]") {

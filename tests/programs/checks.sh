@@ -46,7 +46,7 @@ interrupted() { # interrupted <log> <pid>: Ctrl-C must end it with exit code 130
   fi
 }
 
-on_full_disk() { # on_full_disk <file> <command...>: exit code 2, and the file is as before
+on_full_disk() { # on_full_disk <file> <command...>: exit code 2, one line that names the file, which is as before
   local file=$1 before
   before=$(cksum < "$file")
   shift
@@ -55,12 +55,13 @@ on_full_disk() { # on_full_disk <file> <command...>: exit code 2, and the file i
     trap '' XFSZ
     ulimit -f 100
     "$@"
-  ) > full.log 2>&1
+  ) > full.out 2> full.err
   local code=$?
-  if [ $code -ne 2 ] || [ "$before" != "$(cksum < "$file")" ]; then
+  if [ $code -ne 2 ] || [ "$before" != "$(cksum < "$file")" ] || [ "$(wc -l < full.err)" -ne 1 ] ||
+    ! grep -qF -- "$file" full.err; then
     failures=$((failures + 1))
-    echo "FAILED: a full disk: exit code $code, and $file must be as before"
-    cat full.log
+    echo "FAILED: a full disk: exit code $code; expected 2, one line that names $file, and $file as before"
+    cat full.err
   fi
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# train_ddpm and sample_ddpm as a person uses them. Usage: diffusion.sh <folder of the programs> <scratch folder>
+# train_ddpm, sample_ddpm and bound_ddpm as a person uses them. Usage: diffusion.sh <folder of the programs> <scratch folder>
 set -u
 programs=$(cd "$1" && pwd) || exit 1
 checks_sh=$(cd "$(dirname "$0")" && pwd)/checks.sh
@@ -43,6 +43,7 @@ check "Ctrl-C left no trace" cmp stopped/checkpoint.safetensors unstopped/checkp
 "$programs/train_ddpm" --smoke --limit 96 --batch 16 --decay-steps 50 --steps 100000 --checkpoint-every 1 --snapshot-every 1 --out killed > killed.log 2>&1 &
 pid=$!
 wait_for killed/snapshot_00000003.safetensors
+sleep 0.$((RANDOM % 100 + 100))  # whatever it is writing
 kill -KILL $pid
 wait $pid 2> /dev/null
 find killed -name '*.tmp*' -delete -o -name '*.partial*' -delete
@@ -100,6 +101,45 @@ check "velocity at pure noise" train --model unet --prediction v --zero-terminal
 same velocity_samples --checkpoint velocity/checkpoint.safetensors
 check "told nothing" train --unconditional --steps 3 --out untold
 same untold_samples --checkpoint untold/checkpoint.safetensors
+check "EDM" train --method edm --data-deviation 0.7 --steps 3 --out edm
+same edm_samples --checkpoint edm/checkpoint.safetensors --sampler edm --guidance 2 --trajectory
+same edm_heun --checkpoint edm/checkpoint.safetensors --sampler heun --end-with-noise
+check "rectified flow" train --method flow --steps 3 --sample-every 3 --out flow
+same flow_euler --checkpoint flow/checkpoint.safetensors
+same flow_heun --checkpoint flow/checkpoint.safetensors --sampler heun --guidance 2
+same flow_from --checkpoint flow/checkpoint.safetensors --init picture.pgm
+for method in edm flow; do
+  check "$method: 4 steps" train --method $method --decay-steps 3 --threads 1 --steps 4 --out $method.whole
+  check "$method: 3 steps" train --method $method --decay-steps 3 --threads 2 --steps 3 --out $method.cut
+  check "$method: 1 more" train --method $method --decay-steps 3 --threads 2 --steps 4 --out $method.cut --resume
+  check "$method: resumed equals whole" cmp $method.whole/checkpoint.safetensors $method.cut/checkpoint.safetensors
+  check "$method: logs are equal" cmp $method.whole/loss.csv $method.cut/loss.csv
+done
+
+# The bound: the same numbers for any batches and threads; of a learned variance, of all steps, of other pictures.
+bound() { "$programs/bound_ddpm" --smoke "$@"; }
+total_of_rows() { # total_of_rows <folder of the bound of ${model[@]}>
+  local printed
+  printed=$(bound "${model[@]}" --out "$1" | sed -n 's/ bits per dimension.*//p')
+  awk -F, -v printed="$printed" 'NR > 1 { sum += $2 } END { exit !(printed > 0 && (sum - printed)^2 < 1e-8) }' "$1/bound.csv"
+}
+check "the bound" bound "${model[@]}" --batch 4 --threads 1 --out bound
+check "the bound in threes" bound "${model[@]}" --batch 3 --threads 2 --out bound.2
+for file in bound.csv bound.png; do check "the bound in threes: $file" cmp bound/$file bound.2/$file; done
+check "a row for each of 5 steps, and the prior" test "$(wc -l < bound/bound.csv)" -eq 7
+check "its rows add up to the total" total_of_rows bound
+check "of the whole chain" bound --checkpoint whole/checkpoint.safetensors --steps 0 --out bound_whole
+check "a row for each of 4 steps, and the prior" test "$(wc -l < bound_whole/bound.csv)" -eq 6
+"$programs/bound_ddpm" "${model[@]}" --pictures 10000 --out bound_stopped > bound.log 2>&1 &
+pid=$!
+sleep 1
+interrupted bound.log $pid
+check "no bound of an interrupted run" test -z "$(ls bound_stopped)"
+check "an absolute variance" train --variance learned --loss hybrid --steps 3 --out absolute
+refused "expected all 1000 of them, got 5" bound --checkpoint absolute/checkpoint.safetensors --out bad
+check "with a learned variance" bound --checkpoint learned/checkpoint.safetensors --out bound_learned
+check "told nothing" bound --checkpoint untold/checkpoint.safetensors --no-clip --raw-weights --out bound_untold
+
 mkdir -p pictures
 for i in 1 2 3 4 5 6; do
   { printf 'P6 40 36 255\n'; yes "colour $i" | head -c 4320; } > pictures/$i.ppm
@@ -113,9 +153,24 @@ again() { train "$@" --steps 13 --decay-steps 12 --out model --resume; }
 refused 'setting diffusion.schedule is "linear", asked for is "cosine"' again --schedule cosine
 refused 'setting diffusion.time_scale is 0.001, asked for is 0.02' again --timesteps 50
 refused 'setting diffusion.prediction is "epsilon", asked for is "v"' again --prediction v
-refused 'setting architecture is "UNet_Tranformer", asked for is "UNet"' again --model unet
+refused 'setting architecture is "UNet_Tranformer_Arch", asked for is "UNet"' again --model unet
 refused 'setting loss is "mse", asked for is "kl"' again --loss kl
 refused 'setting diffusion.channels is 1, asked for is 3' colour --unconditional --out untold --resume
+refused 'setting diffusion.data_deviation is 0.7, asked for is 0.5' train --method edm --decay-steps 3 --steps 5 --out edm --resume
+refused 'setting diffusion.method is "flow", asked for is "edm"' train --method edm --decay-steps 3 --steps 5 --out flow --resume
+refused "--min-snr" train --min-snr 5 --loss kl --out bad
+refused "--rho" sample "${model[@]}" --rho 5 --out bad
+refused "--guidance-rescale" sample "${model[@]}" --guidance-rescale 0.5 --out bad
+refused "heun: takes no eta" sample --checkpoint flow/checkpoint.safetensors --sampler heun --eta 1 --out bad
+refused "method: expected one of ddpm, edm, flow" train --method score --out bad
+refused "--schedule: only of --method ddpm" train --method flow --schedule cosine --out bad
+refused "--flow-times: only of --method flow" train --flow-times uniform --out bad
+refused "--flow-times: expected" train --method flow --flow-times some --out bad
+refused "has only karras" sample --checkpoint edm/checkpoint.safetensors --spacing trailing --out bad
+refused "ends at the clean picture" sample --checkpoint flow/checkpoint.safetensors --end-with-noise --out bad
+refused "of the method ddpm" bound --checkpoint flow/checkpoint.safetensors --out bad
+refused "the test set has 10000" bound "${model[@]}" --first 9999 --out bad
+refused "steps: expected 1 to 4" bound --checkpoint whole/checkpoint.safetensors --out bad
 refused "have no classes" colour --out bad
 refused "--prediction" train --prediction score --out bad
 refused "--prediction" train --zero-terminal-snr --out bad

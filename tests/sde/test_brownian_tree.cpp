@@ -10,6 +10,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/sde/sde.hpp"
 #include "support/catch.hpp"
+#include "support/worst.hpp"
 
 #include "sde/paths.hpp"
 #include "sde/statistics.hpp"
@@ -192,9 +193,9 @@ TEST_CASE("adaptive SDE steps converge on the one path, whatever was rejected", 
   CHECK(record.times().back() == 1e-3);
   Tensor<double> y({50}, 2.0);
   sde::integrate(sde::Sra1<Tensor<double>>{}, system, y, sde::TimeGrid::uniform(1, 1e-3, 4096), tree);
-  double worst = 0;
-  for (std::int64_t i = 0; i < 50; ++i) worst = std::fmax(worst, std::abs(x[i] - y[i]));
-  CHECK(worst < 0.02);
+  easy_diffusion::test::Worst worst;
+  for (std::int64_t i = 0; i < 50; ++i) worst.see(std::abs(x[i] - y[i]));
+  CHECK(worst.value() < 0.02);
 
   double z = 1;
   sde::BrownianTree<double> shallow({.depth = 3});

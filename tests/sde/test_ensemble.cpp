@@ -12,6 +12,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/sde/sde.hpp"
 #include "support/catch.hpp"
+#include "support/worst.hpp"
 
 #include "sde/gaussian_mixture.hpp"
 
@@ -169,14 +170,14 @@ TEST_CASE("reverse equation and probability flow lead from the prior back to the
     sde::integrate(sde::Heun<Tensor<double>>{}, system.probability_flow(), y, grid);
     sde::integrate(sde::ExponentialHeun<Tensor<double>>{}, sde::probability_flow(process, score), z, grid);
     const double start_std = std::sqrt(a * a * spread * spread + s * s);
-    double worst = 0, worst_exponential = 0;
+    easy_diffusion::test::Worst worst, worst_exponential;
     for (std::int64_t i = 0; i < n; ++i) {
       const double goal = last_a * mean + expected / start_std * (start[i] - a * mean);
-      worst = std::fmax(worst, std::abs(y[i] - goal));
-      worst_exponential = std::fmax(worst_exponential, std::abs(z[i] - goal));
+      worst.see(std::abs(y[i] - goal));
+      worst_exponential.see(std::abs(z[i] - goal));
     }
-    CHECK(worst < 0.02);
-    CHECK(worst_exponential < 0.02);
+    CHECK(worst.value() < 0.02);
+    CHECK(worst_exponential.value() < 0.02);
   };
   check(sde::VarianceExploding(5), 1);
   check(sde::GeometricVarianceExploding(0.01, 5), 1);

@@ -9,6 +9,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/sde/sde.hpp"
 #include "support/catch.hpp"
+#include "support/worst.hpp"
 
 #include "sde/orders.hpp"
 
@@ -83,11 +84,10 @@ std::vector<ErrorAt> errors(S shape, int first, int last, double end, bool stret
     S x = x0;
     sde::integrate(Stepper{}, Problem{}, x,
                    stretched ? sde::TimeGrid::from_times(times) : sde::TimeGrid::uniform(0, end, n));
-    double worst = 0;
+    easy_diffusion::test::Worst worst;
     sde::for_each_element(
-        [&worst](const auto& a, const auto& b) { worst = std::fmax(worst, std::abs(static_cast<double>(a - b))); }, x,
-        goal);
-    result.push_back({std::abs(end) / static_cast<double>(n), worst, 0});
+        [&worst](const auto& a, const auto& b) { worst.see(std::abs(static_cast<double>(a - b))); }, x, goal);
+    result.push_back({std::abs(end) / static_cast<double>(n), worst.value(), 0});
   }
   return result;
 }
@@ -302,12 +302,12 @@ TEST_CASE("dense output is as good as the steps, and changes none", "[sde][ode][
     const double x0 = Decay::exact(0.8, 1);
     double next = 0, error = 0, between = 0;
     stepper.attempt(Decay{}, x0, {0, 1, dt}, true, next, error);
-    double worst = 0;
+    easy_diffusion::test::Worst worst;
     for (const double theta : {0.2, 0.4, 0.6, 0.8}) {
       stepper.interpolate(x0, next, dt, theta, between);
-      worst = std::fmax(worst, std::abs(between - Decay::exact(0.8, 1 + theta * dt)));
+      worst.see(std::abs(between - Decay::exact(0.8, 1 + theta * dt)));
     }
-    measured.push_back({dt, worst, 0});
+    measured.push_back({dt, worst.value(), 0});
   }
   const double slope = fit(measured).slope;  // one step: one more than the order
   CHECK(slope > 4.7);

@@ -9,6 +9,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/sde/sde.hpp"
 #include "support/catch.hpp"
+#include "support/worst.hpp"
 
 #include "sde/paths.hpp"
 
@@ -104,13 +105,13 @@ TEST_CASE("the reversible Heun method returns along its path", "[sde]") {
   sde::integrate(stepper, Diagonal{}, x, grid, noise);
   const State end = x;
   for (std::int64_t i = grid.steps(); i-- > 0;) stepper.undo(Diagonal{}, x, grid.step(i), noise);
-  double worst = 0, moved = 0;
+  easy_diffusion::test::Worst worst, moved;
   for (std::int64_t i = 0; i < x.size(); ++i) {
-    worst = std::fmax(worst, std::abs(x[i] - start[i]));
-    moved = std::fmax(moved, std::abs(end[i] - start[i]));
+    worst.see(std::abs(x[i] - start[i]));
+    moved.see(std::abs(end[i] - start[i]));
   }
-  CHECK(moved > 0.5);
-  CHECK(worst < 1e-10);
+  CHECK(moved.value() > 0.5);
+  CHECK(worst.value() < 1e-10);
   // And forward again from there, as a second integration.
   State again = start;
   sde::integrate(stepper, Diagonal{}, again, grid, noise);

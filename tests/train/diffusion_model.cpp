@@ -2,12 +2,19 @@
 
 #include "easy_diffusion/train/diffusion_model.hpp"
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <utility>
+#include <vector>
 
+#include "easy_diffusion/diffusion/edm.hpp"
+#include "easy_diffusion/diffusion/flow.hpp"
+#include "easy_diffusion/diffusion/gaussian_diffusion.hpp"
+#include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
+#include "easy_diffusion/diffusion/variational_bound.hpp"
 #include "easy_diffusion/nn/optim/adam.hpp"
 #include "easy_diffusion/sde/noise.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
@@ -84,6 +91,78 @@ TEST_CASE("a checkpoint's model gives x0 of what its network predicts", "[train]
   Tensor<float> raw(x.shape());
   train::DiffusionModel<float>(checkpoint, false).denoiser(classes({2, -1}))(x, level, raw);
   CHECK(raw[0] != x0[0]);
+}
+
+TEST_CASE("a checkpoint's model answers by the method it was trained with", "[train][diffusion][edm][flow]") {
+  train::DiffusionSettings settings;
+  settings.height = settings.width = 9;
+  const auto x = random_tensor<float>(settings.pictures(2), 1);
+  Tensor<float> x0(x.shape()), v;
+  // What the network answers to c_in x at a time, by hand.
+  const auto answer = [&](const nlohmann::json& model_settings, double scale, double time) {
+    zoo::Model<float> network(model_settings);
+    nn::initialize(network, 1);
+    Tensor<float> shown = x;
+    for (float& e : shown) e *= static_cast<float>(scale);
+    return network.forward(shown, Tensor<float>(Shape{2}, static_cast<float>(time)), classes({2, -1}));
+  };
+
+  settings.method = train::DiffusionMethod::flow;
+  settings.time_scale = 10;
+  {
+    const train::DiffusionModel<float> model(train::Checkpoint(checkpoint_of(settings_of(settings))));
+    CHECK(model.settings() == settings);
+    const df::NoiseLevel level = df::flow_level(0.3);
+    model.denoiser(classes({2, -1}))(x, level, x0);
+    const auto velocity = answer(settings_of(settings), 1, 3);
+    for (std::int64_t i = 0; i < x.size(); ++i)
+      REQUIRE(x0[i] == Approx(static_cast<double>(x[i]) - 0.3 * static_cast<double>(velocity[i])).margin(1e-5));
+    CHECK_THROWS_AS(model.denoiser()(x, level, x0, v), ValueError);
+  }
+
+  settings.method = train::DiffusionMethod::edm;
+  settings.time_scale = 1;
+  settings.data_deviation = 0.7;
+  {
+    const train::DiffusionModel<float> model(train::Checkpoint(checkpoint_of(settings_of(settings))));
+    CHECK(model.settings() == settings);
+    const double sigma = 0.4;
+    const df::EdmScales c = df::Edm({.data_deviation = 0.7}).scales(sigma);
+    model.denoiser(classes({2, -1}))(x, df::exploding_level(sigma), x0);
+    const auto network = answer(settings_of(settings), c.in, std::log(sigma) / 4);
+    for (std::int64_t i = 0; i < x.size(); ++i)
+      REQUIRE(x0[i] == Approx(c.skip * static_cast<double>(x[i]) + c.out * static_cast<double>(network[i])).margin(1e-5));
+    CHECK_THROWS_AS(model.denoiser()(x, df::exploding_level(sigma), x0, v), ValueError);
+    CHECK_THROWS_WITH(model.settings().make_schedule(), ContainsSubstring("ddpm") && ContainsSubstring("edm"));
+  }
+}
+
+TEST_CASE("a checkpoint's model puts out what the bound asks for", "[train][diffusion]") {
+  auto settings = small_pictures();
+  settings.variance = df::VarianceType::learned_range;
+  const auto model_settings = settings_of(settings);
+  const train::DiffusionModel<float> model(train::Checkpoint(checkpoint_of(model_settings)));
+  Tensor<float> pictures(settings.pictures(3));
+  for (std::int64_t i = 0; i < pictures.size(); ++i) pictures[i] = static_cast<float>(static_cast<double>((7 * i) % 256) / 127.5 - 1);
+  const auto told = classes({2, 0, -1});
+
+  df::BoundEstimate estimate(settings.make_chain(), 5);
+  estimate.add([&](const auto& x, const auto& t) { return model.output(x, t, told); }, pictures);
+  const df::VariationalBound bound = estimate.result();
+
+  // The same by hand, with one time for a whole batch.
+  zoo::Model<float> network(model_settings);
+  nn::initialize(network, 1);
+  const df::GaussianDiffusion chain = settings.make_chain();
+  for (std::int64_t step = 0; step < chain.steps(); ++step) {
+    const std::vector<std::int64_t> t(3, step);
+    auto noise = Tensor<float>::uninitialized(pictures.shape());
+    sde::draw_normal(noise, 1, {5, streams::bound_noise, static_cast<std::uint32_t>(step)});
+    const auto x = chain.q_sample(pictures, t, noise);
+    const auto output = network.forward(x, Tensor<float>(Shape{3}, 0.05F * static_cast<float>(step)), told);
+    const auto terms = df::bound_terms(chain, pictures, noise, t, output);
+    CHECK(bound.terms[static_cast<std::size_t>(step)] == Approx((terms[0] + terms[1] + terms[2]) / 3).epsilon(1e-5));
+  }
 }
 
 TEST_CASE("samples of a network have the same bits in any batch", "[train][diffusion]") {

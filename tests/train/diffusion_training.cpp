@@ -10,12 +10,17 @@
 #include <vector>
 
 #include "easy_diffusion/diffusion/diffusion_loss.hpp"
+#include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/schedule.hpp"
+#include "easy_diffusion/diffusion/spacing.hpp"
 #include "easy_diffusion/nn/optim/adam_then_sgd.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/train/conditional.hpp"
 #include "easy_diffusion/train/denoising_diffusion.hpp"
+#include "easy_diffusion/train/diffusion_objective.hpp"
 #include "easy_diffusion/train/diffusion_settings.hpp"
+#include "easy_diffusion/train/edm_objective.hpp"
+#include "easy_diffusion/train/flow_objective.hpp"
 #include "easy_diffusion/train/trainer.hpp"
 #include "support/catch.hpp"
 #include "support/paths.hpp"
@@ -302,5 +307,59 @@ TEST_CASE("settings of a diffusion model are read as they were written", "[train
   refused("timesteps", 0, "whole number");
   refused("time_scale", "fast", "a number");
   refused("colour", true, "unknown key");
+  refused("method", "magic", "\"flow\"");
+  refused("data_deviation", 0.5, "unknown key");
   CHECK_THROWS_WITH(train::timestep_sampler_by_name("often", 10), ContainsSubstring("importance"));
+}
+
+TEST_CASE("EDM and flow have settings, levels and paths of their own", "[train][diffusion][edm][flow]") {
+  train::DiffusionSettings edm, flow;
+  edm.method = train::DiffusionMethod::edm;
+  edm.data_deviation = 0.8;
+  flow.method = train::DiffusionMethod::flow;
+  for (const train::DiffusionSettings& settings : {edm, flow}) {
+    const nlohmann::json json = train::to_json(settings);
+    CHECK_FALSE(json.contains("schedule"));
+    CHECK(train::diffusion_settings_of({{"diffusion", nlohmann::json::parse(json.dump())}}) == settings);
+    nlohmann::json wrong = json;
+    wrong["schedule"] = "linear";
+    CHECK_THROWS_WITH(train::diffusion_settings_of({{"diffusion", wrong}}), ContainsSubstring("schedule"));
+    CHECK_THROWS_WITH(settings.levels(5, {.spacing = df::Spacing::quadratic}),
+                      ContainsSubstring(train::to_string(settings.method)) && ContainsSubstring("quadratic"));
+    // A path gives the levels of a run back.
+    const df::NoiseLevels levels = settings.levels(5, {.spacing = settings.usual_spacing()});
+    CHECK(levels.steps() == 5);
+    for (std::int64_t i = 1; i < levels.steps(); ++i) {
+      const df::NoiseLevel between = settings.path()(levels[i].noise_to_signal());
+      CHECK_THAT(between.alpha, WithinRel(levels[i].alpha, 1e-12));
+      CHECK_THAT(between.sigma, WithinRel(levels[i].sigma, 1e-12));
+      CHECK_THAT(between.time, WithinRel(levels[i].time, 1e-12));
+    }
+  }
+  CHECK(edm.levels(5, {.spacing = df::Spacing::karras}).front() == df::exploding_level(80));
+  CHECK(edm.levels(5, {.spacing = df::Spacing::karras, .end = df::End::smallest}).back() == df::exploding_level(0.002));
+  CHECK(flow.levels(5, {}).front().is_pure_noise());
+  CHECK_THROWS_WITH(flow.levels(5, {.end = df::End::smallest}), ContainsSubstring("clean"));
+  CHECK_THROWS_AS(train::diffusion_method_by_name("score"), ValueError);
+}
+
+TEST_CASE("an objective chosen at run time is the objective", "[train][diffusion][edm][flow]") {
+  const auto pictures = random_tensor<double>({6, 4, 4, 1}, 1, 0.4);
+  const auto check = [&](auto objective) {
+    train::DiffusionObjective chosen(objective);
+    Probe one, other;
+    Probe::Context ctx;
+    const double loss = objective.accumulate(one, pictures, 11, 4, ctx);
+    CHECK(chosen.accumulate(other, pictures, 11, 4, ctx) == loss);
+    CHECK(same_bits(one.shown, other.shown));
+    CHECK(same_bits(one.told, other.told));
+    CHECK(same_bits(one.gradient, other.gradient));
+    std::vector<std::string> names;
+    chosen.visit_state([&](const std::string& name, const auto&) { names.push_back(name); });
+    return names.size();
+  };
+  CHECK(check(train::EdmObjective()) == 0);
+  CHECK(check(train::FlowObjective()) == 0);
+  CHECK(check(objective_of("uniform")) == 0);
+  CHECK(check(objective_of("importance")) == 2);
 }

@@ -46,7 +46,7 @@ struct SamplerBenchmarkOptions {
     line.add<std::int64_t>("--accuracy-steps", accuracy_steps, "of that training, with batches of 64", 1, 1'000'000);
     line.add(
         "--all-pictures", all_pictures,
-        "paint pictures with every sampler at all evaluations, instead of beyond 50 with the well-known ones only");
+        "paint pictures with every sampler at all evaluations, instead of beyond 100 with the well-known ones only");
     line.add("--report", report, "measure nothing, only draw and write what has been measured");
     line.add("--overwrite", overwrite, "start anew although --out has numbers");
     line.add("--markdown", markdown, "document whose blocks <!-- bench_samplers SET METRIC --> get their tables");

@@ -74,20 +74,24 @@ inline nlohmann::json json_metadata(const io::SafetensorsFile& file, const std::
 
 }  // namespace detail
 
-/// The same settings, also within settings such as "diffusion".
+/// The same settings, also within settings such as "diffusion". A setting that both have is named before one that only one
+/// of them has: what else there is may depend on it.
 /// \throw FormatError naming file, setting, the value in the file and the value asked for, where they differ
 inline void expect_same_settings(const std::string& file, const nlohmann::json& saved, const nlohmann::json& wanted,
                                  const std::string& within = {}) {
+  const auto refuse = [&](const std::string& key, const std::string& was, const nlohmann::json& value) {
+    throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + was + ", asked for is " +
+                      value.dump());
+  };
   for (const auto& [key, value] : wanted.items()) {
-    if (value.is_object() && saved.contains(key) && saved[key].is_object()) {
+    if (!saved.contains(key)) continue;
+    if (value.is_object() && saved[key].is_object())
       expect_same_settings(file, saved[key], value, within + key + ".");
-      continue;
-    }
-    const std::string was = saved.contains(key) ? saved[key].dump() : std::string("not there");
-    if (was != value.dump())
-      throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + was + ", asked for is " +
-                        value.dump());
+    else if (saved[key].dump() != value.dump())
+      refuse(key, saved[key].dump(), value);
   }
+  for (const auto& [key, value] : wanted.items())
+    if (!saved.contains(key)) refuse(key, "not there", value);
   for (const auto& [key, value] : saved.items())
     if (!wanted.contains(key))
       throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + value.dump() +

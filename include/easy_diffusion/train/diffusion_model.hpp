@@ -5,13 +5,18 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/diffusion/denoiser.hpp"
+#include "easy_diffusion/diffusion/edm.hpp"
+#include "easy_diffusion/diffusion/noise_level.hpp"
+#include "easy_diffusion/diffusion/parameterization.hpp"
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/condition_embedding.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -22,7 +27,7 @@
 
 namespace easy_diffusion::train {
 
-/// The prediction of a network, told a condition: `network(x, timestep, out)`, what `diffusion::make_denoiser` takes.
+/// The prediction of a network, told a condition: `network(x, time, out)`, what `diffusion::make_denoiser` takes.
 /// \tparam Network `forward(x, t, condition)`, as `zoo::Model` has it
 template <class Network>
 class DiffusionNetwork {
@@ -39,8 +44,8 @@ class DiffusionNetwork {
 
   /// \param x [N, H, W, C] \param[out] out the shape of x
   /// \throw as the network's own; ShapeError where its output is no prediction of x
-  void operator()(const Tensor<T>& x, double timestep, Tensor<T>& out) const {
-    Tensor<T> output = forward(x, timestep);
+  void operator()(const Tensor<T>& x, double time, Tensor<T>& out) const {
+    Tensor<T> output = forward(x, time);
     if (!learns_variance_)
       out = std::move(output);
     else
@@ -49,17 +54,17 @@ class DiffusionNetwork {
 
   /// The same, and what the network says of the variance, see `diffusion::VarianceType`. \param[out] v the shape of x
   /// \throw ValueError where it has learned none, and as above
-  void operator()(const Tensor<T>& x, double timestep, Tensor<T>& out, Tensor<T>& v) const {
+  void operator()(const Tensor<T>& x, double time, Tensor<T>& out, Tensor<T>& v) const {
     if (!learns_variance_) throw ValueError("diffusion network: expected one that learned the variance");
-    const Tensor<T> output = forward(x, timestep);
+    const Tensor<T> output = forward(x, time);
     take_channels(output, 0, x.shape(), out);
     take_channels(output, x.shape().back(), x.shape(), v);
   }
 
  private:
-  [[nodiscard]] Tensor<T> forward(const Tensor<T>& x, double timestep) const {
+  [[nodiscard]] Tensor<T> forward(const Tensor<T>& x, double time) const {
     expect_rank("diffusion network", 4, "[N, H, W, C]", x.shape());
-    const Tensor<T> t(Shape{x.extent(0)}, static_cast<T>(time_scale_ * timestep));
+    const Tensor<T> t(Shape{x.extent(0)}, static_cast<T>(time_scale_ * time));
     Tensor<T> output = network_->forward(x, t, condition_);
     const std::int64_t channels = x.shape().back() * (learns_variance_ ? 2 : 1);
     expect_shape("diffusion network: output", Shape{x.extent(0), x.extent(1), x.extent(2), channels}, output.shape());
@@ -80,11 +85,56 @@ class DiffusionNetwork {
   bool learns_variance_;
 };
 
+/// A network as a denoiser, by whichever method it was trained.
+/// \tparam Network `forward(x, t, condition)`, as `zoo::Model` has it
+template <class Network>
+class DiffusionDenoiser {
+ public:
+  using T = typename Network::value_type;
+
+  /// \param network   outlives this
+  /// \param condition of each sample of the batches to come; empty: none has one
+  DiffusionDenoiser(const Network& network, const DiffusionSettings& settings, nn::Condition<T> condition = {})
+      : denoiser_(make(DiffusionNetwork<Network>(network, settings, std::move(condition)), settings)) {}
+
+  /// \throw as the network; ValueError at a level where its answer says nothing of the picture
+  void operator()(const Tensor<T>& x, const diffusion::NoiseLevel& level, Tensor<T>& x0) const {
+    std::visit([&](const auto& denoiser) { denoiser(x, level, x0); }, denoiser_);
+  }
+
+  /// The same, and what the network says of the variance, see `diffusion::VarianceType`.
+  /// \throw ValueError where it has learned none, and as above
+  void operator()(const Tensor<T>& x, const diffusion::NoiseLevel& level, Tensor<T>& x0, Tensor<T>& v) const {
+    std::visit(
+        [&](const auto& denoiser) {
+          if constexpr (std::is_same_v<decltype(denoiser), const Predicting&>)
+            denoiser(x, level, x0, v);
+          else
+            throw ValueError("diffusion network: expected one that learned the variance");
+        },
+        denoiser_);
+  }
+
+ private:
+  using Predicting = diffusion::ModelDenoiser<DiffusionNetwork<Network>>;
+  using Preconditioned = diffusion::EdmDenoiser<DiffusionNetwork<Network>>;
+  using Either = std::variant<Predicting, Preconditioned>;
+
+  static Either make(DiffusionNetwork<Network> network, const DiffusionSettings& settings) {
+    if (settings.method == DiffusionMethod::edm)
+      return Preconditioned(std::move(network), diffusion::Edm({.data_deviation = settings.data_deviation}));
+    return Predicting(std::move(network), settings.method == DiffusionMethod::flow ? diffusion::Prediction::velocity
+                                                                                   : settings.prediction);
+  }
+
+  Either denoiser_;
+};
+
 /// The model of a checkpoint, with the weights held ready for many passes.
 template <class T>
 class DiffusionModel {
  public:
-  using Denoiser = diffusion::ModelDenoiser<DiffusionNetwork<zoo::Model<T>>>;
+  using Denoiser = DiffusionDenoiser<zoo::Model<T>>;
 
   /// \param averaged the averaged weights; false: the last ones
   /// \throw FormatError naming the file where it holds no diffusion model or its weights do not fit
@@ -101,9 +151,18 @@ class DiffusionModel {
   /// Classes that it can be told; 0: it is told nothing.
   [[nodiscard]] std::int64_t classes() const noexcept { return classes_; }
 
+  /// What the network puts out for a batch in which each sample has its own timestep: what
+  /// `diffusion::BoundEstimate` asks for. Of the method ddpm.
+  /// \param x [N, H, W, C] \param timesteps [N] \return [N, H, W, C], with a learned variance [N, H, W, 2 C]
+  /// \throw as the network
+  [[nodiscard]] Tensor<T> output(const Tensor<T>& x, Tensor<T> timesteps, const nn::Condition<T>& condition = {}) const {
+    for (T& time : timesteps) time *= static_cast<T>(settings_.time_scale);
+    return network_.forward(x, timesteps, condition);
+  }
+
   /// \param condition of each sample of the batches to come; empty: none has one. The model outlives the denoiser.
   [[nodiscard]] Denoiser denoiser(nn::Condition<T> condition = {}) const {
-    return {DiffusionNetwork<zoo::Model<T>>(network_, settings_, std::move(condition)), settings_.prediction};
+    return {network_, settings_, std::move(condition)};
   }
 
  private:

@@ -45,7 +45,8 @@ struct CorrectionNoise {
 
 /// Before each step of the predictor the state is brought nearer to the density of its level by steps of Langevin
 /// dynamics, x + e score + sqrt(2 e) z with e = 2 (r |z| / |score|)^2, r the signal-to-noise ratio
-/// \cite song_2021_score (algorithms 2 to 5). Norms are those of a sample (a tensor's first axis counts samples, any
+/// \cite song_2021_score (algorithm 4; algorithm 5, of the variance-preserving chain, has another factor alpha_i of
+/// one step in e, which is near 1). Norms are those of a sample (a tensor's first axis counts samples, any
 /// other state is one), so that a sample does not depend on the others of its batch. The corrections are not exact:
 /// they leave a variance that is too large by about r^2 of itself, at the last level with noise; the order is that of
 /// the predictor without them.
