@@ -155,7 +155,10 @@ TEST_CASE("attention says which shape it expected", "[ops][attention][errors]") 
   CHECK(largest(dv) == 0);
   const Tensor<float> no_q(Shape{0, 3, 8}), no_k(Shape{0, 5, 8}), no_v(Shape{0, 5, 4});
   Tensor<float> nothing(Shape{0, 3, 4});
-  CHECK_NOTHROW(ops::attention_forward(no_q.view(), no_k, no_v, 2, 1.0F, nothing, {}));
+  for (const int threads : {1, 2}) {
+    const Threads set(threads);
+    CHECK_NOTHROW(ops::attention_forward(no_q.view(), no_k, no_v, 2, 1.0F, nothing, {}));
+  }
 }
 
 }  // namespace

@@ -112,9 +112,9 @@ inline void softmax_step(std::int64_t keys, std::int64_t queries, T scale, T* sc
 
 template <class T>
 void attention_forward(const AttentionGeometry& g, const T* q, const T* k, const T* v, T scale, T* out, T* lse) {
+  if (g.batch == 0) return;
   // Where there are fewer heads than threads, narrower tiles; a query's result does not depend on its neighbours.
-  const std::int64_t blocks_wanted =
-      (num_threads() + g.batch * g.heads - 1) / std::max<std::int64_t>(1, g.batch * g.heads);
+  const std::int64_t blocks_wanted = (num_threads() + g.batch * g.heads - 1) / (g.batch * g.heads);
   const std::int64_t share = padded<T>((g.queries + blocks_wanted - 1) / blocks_wanted);
   const std::int64_t widest = std::clamp(share, std::min(query_tile, 2 * Pack<T>::lanes), query_tile);
   const std::int64_t blocks = (g.queries + widest - 1) / widest;
