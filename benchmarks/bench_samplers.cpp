@@ -15,6 +15,8 @@
 #include <utility>
 #include <vector>
 
+#include <zlib.h>
+
 #include "easy_diffusion/data/load.hpp"
 #include "easy_diffusion/diffusion/schedule.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
@@ -149,14 +151,12 @@ ed::diffusion::Schedule schedule_of(const ed::train::DiffusionModel<float>& mode
   } catch (const ed::ValueError& error) { throw ed::ValueError(file + ": " + error.what()); }
 }
 
-/// What tells a model from others in the results: its network, its steps, and 32 bits that depend on every byte of its file.
+/// What tells a model from others in the results: its network, its steps, and the checksum of its file.
 std::string name_of(const ed::train::Checkpoint& checkpoint) {
-  std::uint32_t hash = 0x811c9dc5U;  // FNV-1a
   std::ifstream file(checkpoint.path(), std::ios::binary);
-  for (std::istreambuf_iterator<char> byte(file), end; byte != end; ++byte)
-    hash = (hash ^ static_cast<unsigned char>(*byte)) * 0x01000193U;
-  char text[16];
-  std::snprintf(text, sizeof text, "%08x", hash);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  char text[32];
+  std::snprintf(text, sizeof text, "%08lx", crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
   return checkpoint.model_settings()["architecture"].get<std::string>() + " step " + std::to_string(checkpoint.steps()) +
          " " + text;
 }

@@ -1,8 +1,3 @@
-# easy_diffusion_programs(<folder> [EXCEPT <name>...])
-#
-# Every <folder>/NAME.cpp becomes the program NAME. Sub-folders hold helper headers, found as "support/x.hpp".
-# Sets <folder>_programs in the calling scope to the names.
-
 include_guard(GLOBAL)
 
 # The headers of other projects that take longest to parse, parsed once for all programs.
@@ -19,6 +14,10 @@ function(easy_diffusion_program_pch)
   target_precompile_headers(easy_diffusion_program_pch PRIVATE <CLI/CLI.hpp> <nlohmann/json.hpp>)
 endfunction()
 
+# easy_diffusion_programs(<folder> [EXCEPT <name>...])
+#
+# Every <folder>/NAME.cpp becomes the program NAME. Sub-folders hold helper headers, found as "support/x.hpp".
+# Sets <folder>_programs in the calling scope to the names.
 function(easy_diffusion_programs folder)
   cmake_parse_arguments(PARSE_ARGV 1 argument "" "" EXCEPT)
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${folder}/*.cpp")

@@ -129,7 +129,7 @@ void program(ex::CommandLine& line) {
   std::fflush(stdout);
 
   const ex::InterruptGuard guard;
-  ex::Progress progress("bound", "steps of a picture");
+  ex::Progress progress("bound", "evaluations");
   df::BoundEstimate estimate(chain, line.seed, {.clip = !options.no_clip});
   const double work = static_cast<double>(options.pictures * chain.steps());
   double done = 0;

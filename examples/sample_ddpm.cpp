@@ -73,7 +73,8 @@ struct Options {
     for (const std::string& name : df::sampler_names()) names += (names.empty() ? "" : ", ") + name;
     line.add("--checkpoint", checkpoint, "file that train_ddpm has left")->required();
     line.add("--sampler", sampler, "one of " + names);
-    line.add<std::int64_t>("--steps", steps, "number of steps, of a model of the method ddpm up to its timesteps", 1, 1'000'000);
+    line.add<std::int64_t>("--steps", steps, "number of steps, of a model of the method ddpm up to its timesteps", 1,
+                           1'000'000);
     line.add("--spacing", spacing,
              "of the steps: leading, trailing, linspace, quadratic (whole timesteps), karras, exponential or log_snr; "
              "trailing where nothing is given. A model of the method edm has only karras, one of flow only trailing");

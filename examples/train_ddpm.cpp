@@ -1,5 +1,6 @@
-/// Trains a diffusion model on pictures, of all of them or of each class: a U-Net learns the noise in pictures that a schedule
-/// has noised, or by --method the preconditioned picture of EDM or the velocity of rectified flow. Leaves checkpoint.safetensors, loss.csv and loss.png, with --snapshot-every and --sample-every also
+/// Trains a diffusion model on pictures, of all of them or of each class: a U-Net learns the noise in pictures that a
+/// schedule has noised, or by --method the preconditioned picture of EDM or the velocity of rectified flow. Leaves
+/// checkpoint.safetensors, loss.csv and loss.png, with --snapshot-every and --sample-every also
 /// snapshot_<step>.safetensors and samples_<step>.png; sample_ddpm paints with the checkpoint.
 
 #include <cstdint>
@@ -56,7 +57,8 @@ struct Options {
   std::string loss = "mse";
   double min_snr = 0;
   std::string timestep_sampler = "antithetic";
-  df::Edm::Options edm;
+  double log_sigma_mean = df::Edm::Options().log_sigma_mean;
+  double log_sigma_deviation = df::Edm::Options().log_sigma_deviation;
   std::string flow_times = "logit_normal";
   double condition_dropout = 0.1;
   double weight_decay = 0.01;
@@ -82,10 +84,10 @@ struct Options {
              0.0, 1e9);
     line.add("--timestep-sampler", timestep_sampler,
              "uniform, antithetic (pairs t and T - 1 - t) or importance (by the losses seen lately)");
-    line.add("--data-deviation", edm.data_deviation, "of edm: standard deviation of the pictures' elements in [-1, 1]", 1e-6,
-             1e6);
-    line.add("--log-sigma-mean", edm.log_sigma_mean, "of edm: sigma of training is log-normal", -100.0, 100.0);
-    line.add("--log-sigma-deviation", edm.log_sigma_deviation, "of edm", 1e-6, 100.0);
+    line.add("--data-deviation", diffusion.data_deviation,
+             "of edm: standard deviation of the pictures' elements in [-1, 1]", 1e-6, 1e6);
+    line.add("--log-sigma-mean", log_sigma_mean, "of edm: sigma of training is log-normal", -100.0, 100.0);
+    line.add("--log-sigma-deviation", log_sigma_deviation, "of edm", 1e-6, 100.0);
     line.add("--flow-times", flow_times, "of flow: uniform or logit_normal (less of the ends)");
     line.add("--condition-dropout", condition_dropout,
              "probability with which a picture's class is left out, for guidance when sampling", 0.0, 1.0);
@@ -122,7 +124,10 @@ struct Options {
   [[nodiscard]] ed::train::DiffusionObjective make_objective() const {
     using Objective = ed::train::DiffusionObjective;
     switch (diffusion.method) {
-      case ed::train::DiffusionMethod::edm: return Objective(ed::train::EdmObjective(df::Edm(edm)));
+      case ed::train::DiffusionMethod::edm:
+        return Objective(ed::train::EdmObjective(df::Edm({.data_deviation = diffusion.data_deviation,
+                                                          .log_sigma_mean = log_sigma_mean,
+                                                          .log_sigma_deviation = log_sigma_deviation})));
       case ed::train::DiffusionMethod::flow:
         return Objective(ed::train::FlowObjective(
             flow_times == "uniform" ? df::FlowTimes::uniform() : df::FlowTimes::logit_normal(), diffusion.time_scale));
@@ -145,7 +150,6 @@ struct Options {
                         "--min-snr", "--timestep-sampler"});
     only(Method::edm, {"--data-deviation", "--log-sigma-mean", "--log-sigma-deviation"});
     only(Method::flow, {"--flow-times"});
-    diffusion.data_deviation = edm.data_deviation;
     if (flow_times != "uniform" && flow_times != "logit_normal")
       throw ed::ValueError("--flow-times: expected uniform or logit_normal, got '" + flow_times + "'");
     if (diffusion.method != Method::ddpm) return;
@@ -177,8 +181,8 @@ struct Options {
   void note(nlohmann::json& settings) const {
     switch (diffusion.method) {
       case ed::train::DiffusionMethod::edm:
-        settings["log_sigma_mean"] = edm.log_sigma_mean;
-        settings["log_sigma_deviation"] = edm.log_sigma_deviation;
+        settings["log_sigma_mean"] = log_sigma_mean;
+        settings["log_sigma_deviation"] = log_sigma_deviation;
         break;
       case ed::train::DiffusionMethod::flow: settings["flow_times"] = flow_times; break;
       default:

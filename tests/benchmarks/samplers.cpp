@@ -66,7 +66,7 @@ TEST_CASE("multistep methods of high order win below 10 evaluations", "[benchmar
       for (const char* name : {"deis_3", "ipndm"}) {
         INFO(name);
         const double multistep = score(judge, name, evaluations).divergence;
-        CHECK(multistep < (evaluations == 8 ? 0.5 : 0.75) * euler);
+        CHECK(multistep < (evaluations == 8 ? 0.5 : 0.75) * euler);  // at least; up to 20 times in 64 dimensions
         CHECK(multistep < 0.1 * heun);
       }
     }

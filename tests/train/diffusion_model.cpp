@@ -143,7 +143,8 @@ TEST_CASE("a checkpoint's model puts out what the bound asks for", "[train][diff
   const auto model_settings = settings_of(settings);
   const train::DiffusionModel<float> model(train::Checkpoint(checkpoint_of(model_settings)));
   Tensor<float> pictures(settings.pictures(3));
-  for (std::int64_t i = 0; i < pictures.size(); ++i) pictures[i] = static_cast<float>(static_cast<double>((7 * i) % 256) / 127.5 - 1);
+  for (std::int64_t i = 0; i < pictures.size(); ++i)
+    pictures[i] = static_cast<float>(static_cast<double>((7 * i) % 256) / 127.5 - 1);
   const auto told = classes({2, 0, -1});
 
   df::BoundEstimate estimate(settings.make_chain(), 5);

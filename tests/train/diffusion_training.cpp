@@ -336,6 +336,9 @@ TEST_CASE("EDM and flow have settings, levels and paths of their own", "[train][
       CHECK_THAT(between.time, WithinRel(levels[i].time, 1e-12));
     }
   }
+  // What EDM's network is told, it is told as it is.
+  edm.time_scale = 2;
+  CHECK_THROWS_WITH(train::diffusion_settings_of({{"diffusion", train::to_json(edm)}}), ContainsSubstring("time_scale"));
   CHECK(edm.levels(5, {.spacing = df::Spacing::karras}).front() == df::exploding_level(80));
   CHECK(edm.levels(5, {.spacing = df::Spacing::karras, .end = df::End::smallest}).back() == df::exploding_level(0.002));
   CHECK(flow.levels(5, {}).front().is_pure_noise());

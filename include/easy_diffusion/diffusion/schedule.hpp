@@ -183,10 +183,11 @@ class Schedule {
       (log_noise(middle) <= wanted ? low : high) = middle;
     }
     const double from = log_noise(low), to = log_noise(high);
-    if (!std::isfinite(to) && wanted <= from + slack) return level(low);
-    if (!std::isfinite(to))
+    if (!std::isfinite(to)) {
+      if (wanted <= from + slack) return level(low);
       throw ValueError("schedule: no time between a level and pure noise has noise-to-signal ratio " +
                        sde::detail::shown(noise_to_signal));
+    }
     return level_of(static_cast<double>(low) + (wanted - from) / (to - from), noise_to_signal);
   }
 
