@@ -313,14 +313,14 @@ void program(ex::CommandLine& line) {
     measure_mixture("mixture_64d", bench::mixture_64d(), options, cells, line.seed, results);
     if (!options.checkpoint.empty() && !interrupted) PictureBenchmark(options, line.seed, results).measure(cells);
   }
-  std::printf("%zu numbers: %s\n", results.rows().size(), (line.out / "samplers.csv").c_str());
+  std::printf("%zu numbers: %s\n", results.rows().size(), ex::printable(line.out / "samplers.csv").c_str());
   if (interrupted) {
     std::printf("interrupted; the same command goes on\n");
     return;
   }
   for (const bench::Measure& measure : bench::all_measures()) {
     const auto png = line.out / ("samplers_" + measure.set + "_" + measure.metric + ".png");
-    if (bench::draw(results, measure, png)) std::printf("%s\n", png.c_str());
+    if (bench::draw(results, measure, png)) std::printf("%s\n", ex::printable(png).c_str());
   }
   if (!options.markdown.empty()) bench::update_document(options.markdown, results);
 }

@@ -160,7 +160,7 @@ void program(ex::CommandLine& line) {
   save(line, chain, bound, "Terms of the bound, " + architecture);
   const double decoder = bound.terms.front();
   std::printf("%.4f bits per dimension: decoder %.4f, steps %.4f, prior %.4g; %.1f s\nwrote %s\n", bound.total(), decoder,
-              bound.total() - decoder - bound.prior, bound.prior, progress.seconds(), (line.out / "bound.csv").c_str());
+              bound.total() - decoder - bound.prior, bound.prior, progress.seconds(), ex::printable(line.out / "bound.csv").c_str());
 }
 
 }  // namespace

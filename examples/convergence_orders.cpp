@@ -185,7 +185,7 @@ void draw(const std::vector<Measured>& rows, const std::string& title, const std
                .y_label = error,
                .log_x = true,
                .log_y = true,
-               .legend = "outside right center vertical",
+               .legend = ex::Legend::right_center,
                .width = 1250};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     char label[96];
@@ -224,7 +224,7 @@ void program(ex::CommandLine& line) {
   draw(noise, "Strong error, multiplicative noise", "mean error at the end", "orders_multiplicative", line.out);
   draw(plain, "Strong error, additive noise", "mean error at the end", "orders_additive", line.out);
   draw(ode, "Error, ordinary equation", "largest error on the way", "orders_ordinary", line.out);
-  std::printf("\nwrote orders_multiplicative.png, orders_additive.png and orders_ordinary.png to %s\n", line.out.c_str());
+  std::printf("\nwrote orders_multiplicative.png, orders_additive.png and orders_ordinary.png to %s\n", ex::printable(line.out).c_str());
 }
 
 }  // namespace

@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +13,7 @@
 
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
+#include "easy_diffusion/io/detail/file.hpp"
 #include "easy_diffusion/io/safetensors.hpp"
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -52,11 +51,9 @@ nlohmann::json read_settings(const Options& options) {
       throw ed::ValueError("--config: needed, as " + options.weights + " holds weights alone");
     return ed::train::Checkpoint(options.weights).model_settings();
   }
-  std::ifstream file(options.config, std::ios::binary);
-  if (!file || std::filesystem::is_directory(options.config))
-    throw ed::IoError(options.config + ": cannot be opened");
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  auto settings = nlohmann::json::parse(text, nullptr, false);
+  const ed::io::detail::MappedFile file(options.config);
+  const auto* const text = reinterpret_cast<const char*>(file.bytes().data());
+  auto settings = nlohmann::json::parse(text, text + file.bytes().size(), nullptr, false);
   if (settings.is_discarded()) throw ed::FormatError(options.config + ": not JSON");
   return settings;
 }
@@ -151,7 +148,7 @@ void run(const Options& options, const nlohmann::json& settings) {
   std::vector<ed::io::SafetensorsEntry> entries;
   for (const auto& result : results) entries.emplace_back(result.name, result.value);
   ed::io::write_safetensors(options.outputs, entries);
-  std::printf("%s: %zu tensors\n", options.outputs.c_str(), entries.size());
+  std::printf("%s: %zu tensors\n", ex::printable(options.outputs).c_str(), entries.size());
 }
 
 std::string megabytes(std::uint64_t bytes) {

@@ -351,7 +351,7 @@ void program(ex::CommandLine& line) {
   if (trajectory) trajectory->save(line.out);
   std::printf("%lld pictures, %.4g evaluations%s each, in %.1f s: %s\n", static_cast<long long>(options.samples),
               static_cast<double>(evaluations) / static_cast<double>(options.samples), of_two, progress.seconds(),
-              (line.out / "samples.png").c_str());
+              ex::printable(line.out / "samples.png").c_str());
 }
 
 }  // namespace

@@ -141,7 +141,7 @@ void program(ex::CommandLine& line) {
   std::printf("%.4f bits per dimension", bits.mean);
   if (bits.count > 1) std::printf(" (standard error %.4f)", std::sqrt(bits.variance() / static_cast<double>(bits.count)));
   std::printf(", %.0f evaluations a picture, %.1f s\nwrote %s\n", evaluations / static_cast<double>(pictures),
-              progress.seconds(), (line.out / "score_likelihood.csv").c_str());
+              progress.seconds(), ex::printable(line.out / "score_likelihood.csv").c_str());
 }
 
 }  // namespace

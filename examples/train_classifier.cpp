@@ -83,10 +83,10 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
   }
   std::int64_t found = 0;
   std::int64_t agreed_in_all = 0;
-  std::printf("%lld pictures of %s:\n", static_cast<long long>(count), file.c_str());
+  std::printf("%lld pictures of %s:\n", static_cast<long long>(count), ex::printable(file).c_str());
   if (!asked.empty()) std::printf("  %-12s %6s %6s %6s\n", "", "seen", "asked", "agreed");
   for (std::size_t c = 0; c < classes; ++c) {
-    const std::string name = ex::class_name(names, static_cast<std::int64_t>(c));
+    const std::string name = ex::printable(ex::class_name(names, static_cast<std::int64_t>(c)));
     std::printf("  %-12s %6lld", name.c_str(), static_cast<long long>(seen[c]));
     if (wanted[c] > 0)
       std::printf(" %6lld %6.1f %%", static_cast<long long>(wanted[c]),

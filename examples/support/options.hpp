@@ -3,9 +3,11 @@
 /// clear line for whatever goes wrong.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -14,6 +16,7 @@
 #include <limits>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -21,6 +24,8 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/io/detail/absence.hpp"
+#include "easy_diffusion/io/text.hpp"
 
 namespace easy_diffusion::examples {
 
@@ -55,14 +60,29 @@ bool read_number(const std::string& text, T& value) {
   }
 }
 
-inline std::string one_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  for (char& c : text)
-    if (c == '\n') c = ' ';
-  return text;
+/// Text that has line breaks of its own, such as a page of help: each line by itself.
+inline std::string printable_lines(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    result += io::printable(text.substr(0, end));
+    if (end < text.size()) result += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return result;
 }
 
 }  // namespace detail
+
+using io::printable;
+
+/// The one line of what went wrong, on the standard error. Messages quote what came from outside as it is; here it becomes
+/// printable.
+inline void print_error(const std::string& program, std::string what) {
+  while (!what.empty() && (what.back() == '\n' || what.back() == ' ')) what.pop_back();
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %s\n", printable(program).c_str(), printable(what).c_str());
+}
 
 /// The command line of one program. It has --help, --seed, --threads, --out and --smoke; the program adds its own
 /// options, then calls `parse()`.
@@ -108,9 +128,19 @@ class CommandLine {
         ->default_str(detail::shown(target));
   }
 
-  /// A text, such as the name of a file.
+  /// A text, such as the name of a file. An empty one is refused: it comes from a variable of a script that is not set, and
+  /// would be taken for an option that was left out.
   CLI::Option* add(const std::string& name, std::string& target, const std::string& description) {
-    return app_.add_option(name, target, description)->type_name("TEXT")->capture_default_str();
+    return app_
+        .add_option_function<std::string>(
+            name,
+            [name, &target](const std::string& text) {
+              if (text.empty()) throw ValueError(name + ": expected a text, got ''");
+              target = text;
+            },
+            description)
+        ->type_name("TEXT")
+        ->default_str(target);
   }
 
   /// A switch.
@@ -134,18 +164,21 @@ class CommandLine {
     }
     set_num_threads(threads);
     if (!makes_folder && !smoke && !given("--out")) return;
-    std::error_code error;
+    std::error_code error, ignored;
     std::filesystem::create_directories(out, error);
-    if (!std::filesystem::is_directory(out))
-      throw IoError("--out: cannot make the folder '" + out.string() +
-                    "': " + (error ? error.message() : "a file of this name is in the way"));
+    if (std::filesystem::is_directory(out, ignored)) return;
+    std::string reason = io::detail::absence(out);  // names what above it is in the way, where that is the reason
+    if (reason == "there is none") reason = error.message();
+    if (std::filesystem::exists(out, ignored)) reason = "a file of this name is in the way";
+    throw IoError("--out: cannot make the folder '" + out.string() + "': " + reason);
   }
 
  private:
   template <class T>
   static std::string between(T low, T high) {
-    const bool below = high < std::numeric_limits<T>::max();
-    if (std::unsigned_integral<T> || low > std::numeric_limits<T>::lowest())
+    // All bounds of a whole number count: what does not fit its type is refused as well.
+    const bool below = std::integral<T> || high < std::numeric_limits<T>::max();
+    if (std::integral<T> || low > std::numeric_limits<T>::lowest())
       return below ? " from " + detail::shown(low) + " to " + detail::shown(high)
                    : " of at least " + detail::shown(low);
     return below ? " up to " + detail::shown(high) : "";
@@ -164,15 +197,16 @@ template <class Program>
 int run_main(int argc, const char* const* argv, Program&& program) {
   const std::string name = argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program";
   const auto fail = [&name](const std::string& what, int code) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "%s: %s\n", name.c_str(), detail::one_line(what).c_str());
+    print_error(name, what);
     return code;
   };
   try {
     CommandLine line(argc, argv);
     try {
       program(line);
-    } catch (const CLI::CallForHelp&) { std::fputs(line.app().help().c_str(), stdout); }
+    } catch (const CLI::CallForHelp&) {
+      std::fputs(detail::printable_lines(line.app().help()).c_str(), stdout);
+    }
     if (std::fflush(stdout) != 0) return fail(std::string("standard output: ") + std::strerror(errno), 2);
     return 0;
   } catch (const CLI::ParseError& error) {

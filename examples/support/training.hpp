@@ -267,7 +267,7 @@ bool run_training(Trainer& trainer, const TrainingOptions& options, const std::f
   const bool interrupted = InterruptGuard::interrupted();
   std::printf("%s after step %lld (%.0f s, %.0f pictures/s): %s\n", interrupted ? "interrupted" : "trained",
               static_cast<long long>(trainer.steps()), progress.seconds(), samples / progress.seconds(),
-              checkpoint.c_str());
+              printable(checkpoint).c_str());
   if (interrupted) std::printf("go on with --resume and the same options\n");
   std::fflush(stdout);
   return interrupted;
