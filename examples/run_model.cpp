@@ -253,6 +253,10 @@ void program(ex::CommandLine& line) {
   line.parse();
   if (options.dtype != "f32" && options.dtype != "f64")
     throw ed::ValueError("--dtype: expected f32 or f64, got '" + options.dtype + "'");
+  for (const char* name : {"--size", "--batch", "--tokens"})
+    if (!options.describe && !line.smoke && line.given(name))
+      throw ed::ValueError(std::string(name) + ": only of --describe");
+  line.results_are_files = !options.describe && !line.smoke;
   if (line.smoke) make_smoke_files(options, line.out, line.seed);
 
   const nlohmann::json settings = read_settings(options);

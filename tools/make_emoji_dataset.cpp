@@ -77,6 +77,7 @@ void program(ex::CommandLine& line) {
   line.add("--annotations", annotations_path, "folder of annotations/en.xml and so on (package unicode-cldr-core)");
   line.add("--emoji-test", list_path, "Unicode's list of emoji (package unicode-data)");
   line.add("--sheet", sheet, "also draw all pictures side by side: emoji.png");
+  line.results_are_files = true;
   line.parse();
   if (line.smoke && !line.given("--groups")) groups = "Food & Drink";
 

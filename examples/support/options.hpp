@@ -4,17 +4,16 @@
 #pragma once
 
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <limits>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -26,6 +25,9 @@
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/io/detail/absence.hpp"
 #include "easy_diffusion/io/text.hpp"
+#include "support/interrupt.hpp"
+#include "support/run_folder.hpp"
+#include "support/standard_streams.hpp"
 
 namespace easy_diffusion::examples {
 
@@ -72,6 +74,10 @@ inline std::string printable_lines(std::string_view text) {
   return result;
 }
 
+inline std::string program_name(int argc, const char* const* argv) {
+  return argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program";
+}
+
 }  // namespace detail
 
 using io::printable;
@@ -93,6 +99,8 @@ class CommandLine {
   std::filesystem::path out = "out";
   bool smoke = false;
   bool makes_folder = true;  ///< false: `out` is made only where it is asked for, or a smoke run needs it
+  bool takes_folder = true;  ///< false: the program calls `take_folder()` where it comes to write into `out`
+  bool results_are_files = false;  ///< true: a run is whole although what it printed did not arrive
 
   CommandLine(int argc, const char* const* argv) : argc_(argc), argv_(argv) {
     add("--seed", seed, "seed of all random numbers");
@@ -154,8 +162,8 @@ class CommandLine {
   /// True where the option stood on the command line.
   [[nodiscard]] bool given(const std::string& name) const { return app_.count(name) > 0; }
 
-  /// Reads the command line, sets the number of threads, makes the folder of results.
-  /// \throw CLI::ParseError, ValueError naming the option, IoError where the folder cannot be made
+  /// Reads the command line, sets the number of threads, makes the folder of results and takes it for this run.
+  /// \throw CLI::ParseError, ValueError naming the option, IoError where the folder cannot be made or has another run
   void parse() {
     app_.parse(argc_, argv_);
     if (given("--out")) {
@@ -166,11 +174,18 @@ class CommandLine {
     if (!makes_folder && !smoke && !given("--out")) return;
     std::error_code error, ignored;
     std::filesystem::create_directories(out, error);
-    if (std::filesystem::is_directory(out, ignored)) return;
-    std::string reason = io::detail::absence(out);  // names what above it is in the way, where that is the reason
-    if (reason == "there is none") reason = error.message();
-    if (std::filesystem::exists(out, ignored)) reason = "a file of this name is in the way";
-    throw IoError("--out: cannot make the folder '" + out.string() + "': " + reason);
+    if (!std::filesystem::is_directory(out, ignored)) {
+      std::string reason = io::detail::absence(out);  // names what above it is in the way, where that is the reason
+      if (reason == "there is none") reason = error.message();
+      if (std::filesystem::exists(out, ignored)) reason = "a file of this name is in the way";
+      throw IoError("--out: cannot make the folder '" + out.string() + "': " + reason);
+    }
+    if (takes_folder) take_folder();
+  }
+
+  /// Until this program ends, no other run may write into `out`. \throw IoError naming who does
+  void take_folder() {
+    if (!folder_) folder_.emplace(out, detail::program_name(argc_, argv_));
   }
 
  private:
@@ -188,27 +203,36 @@ class CommandLine {
   int argc_;
   const char* const* argv_;
   std::string out_text_;
+  std::optional<RunFolder> folder_;
 };
 
 /// The body of `main`: calls `program(CommandLine&)`. Where it throws, one line on the standard error names the
 /// program and what is wrong.
-/// \returns 0; 2 for a bad option, file or value; 1 for anything else
+/// \returns 0; 2 for a bad option, file or value, and where what was printed was the result and did not arrive; 128 plus the
+///          number of the signal that has ended it in good order; 1 for anything else
 template <class Program>
 int run_main(int argc, const char* const* argv, Program&& program) {
-  const std::string name = argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program";
+  prepare_standard_streams();
+  const std::string name = detail::program_name(argc, argv);
   const auto fail = [&name](const std::string& what, int code) {
     print_error(name, what);
     return code;
   };
   try {
     CommandLine line(argc, argv);
+    bool results_are_files = false;
     try {
       program(line);
-    } catch (const CLI::CallForHelp&) {
+      results_are_files = line.results_are_files;
+    } catch (const CLI::CallForHelp&) { 
       std::fputs(detail::printable_lines(line.app().help()).c_str(), stdout);
     }
-    if (std::fflush(stdout) != 0) return fail(std::string("standard output: ") + std::strerror(errno), 2);
-    return 0;
+    const std::string failure = printing_failure();
+    if (failure.empty()) return 0;
+    if (!results_are_files) return fail("standard output: " + failure, 2);
+    return fail("standard output: " + failure + "; the files are whole", 0);
+  } catch (const Interrupted& error) {
+    return fail(error.what(), InterruptGuard::exit_code());
   } catch (const CLI::ParseError& error) {
     return fail(std::string(error.what()) + " (see --help)", 2);
   } catch (const Error& error) {
