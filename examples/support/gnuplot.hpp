@@ -54,7 +54,8 @@ class GnuplotScript {
   /// The same for a mark of an axis, where gnuplot takes % for the beginning of a number's format.
   [[nodiscard]] std::string tick(std::string_view text, std::size_t longest) {
     std::string result;
-    for (const char c : io::shortened(io::printable(text), longest)) result += c == '%' ? std::string("%%") : std::string(1, c);
+    for (const char c : io::shortened(io::printable(text), longest))
+      result += c == '%' ? std::string("%%") : std::string(1, c);
     return line(result);
   }
 
@@ -106,7 +107,7 @@ class NamelessFile {
 
 struct GnuplotRun {
   bool missing = false;
-  int status = 0;               ///< of `waitpid`
+  int status = 0;                 ///< of `waitpid`
   std::string output, complaint;  ///< complaint: the last line that says something
 };
 
@@ -129,7 +130,8 @@ inline GnuplotRun run_gnuplot(const std::string& script) {
   if (run.missing) return run;
   if (error != 0) throw IoError("gnuplot cannot be started: " + std::generic_category().message(error));
   while (::waitpid(process, &run.status, 0) < 0)
-    if (errno != EINTR) throw IoError("gnuplot: its end cannot be waited for: " + std::generic_category().message(errno));
+    if (errno != EINTR)
+      throw IoError("gnuplot: its end cannot be waited for: " + std::generic_category().message(errno));
   run.output = output.read();
   const std::string text = complaints.read();
   for (std::size_t at = 0; at < text.size();) {
@@ -148,7 +150,8 @@ inline void draw(const GnuplotScript& script, const std::filesystem::path& png) 
     throw IoError("gnuplot is missing, so '" + png.string() +
                   "' is not drawn (its numbers are in the .csv beside it): install the package gnuplot-nox");
   if (run.status != 0 || !run.output.starts_with("\x89PNG"))
-    throw IoError("gnuplot could not draw '" + png.string() + "'" + (run.complaint.empty() ? "" : ": " + run.complaint));
+    throw IoError("gnuplot could not draw '" + png.string() + "'" +
+                  (run.complaint.empty() ? "" : ": " + run.complaint));
   io::write_file(png, run.output);
 }
 

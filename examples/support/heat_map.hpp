@@ -29,7 +29,8 @@ inline void write_csv(const HeatMap& map, const std::filesystem::path& csv) {
   std::string text = "row,column,value\n";
   for (std::size_t r = 0; r < map.names.size(); ++r)
     for (std::size_t c = 0; c < map.names.size(); ++c)
-      text += io::csv_field(map.names[r]) + "," + io::csv_field(map.names[c]) + "," + detail::number(map.values[r * map.names.size() + c]) + "\n";
+      text += io::csv_field(map.names[r]) + "," + io::csv_field(map.names[c]) + "," +
+              detail::number(map.values[r * map.names.size() + c]) + "\n";
   io::write_file(csv, text);
 }
 
@@ -45,7 +46,8 @@ inline void draw_png(const HeatMap& map, const std::filesystem::path& png) {
   detail::add_frame(script, axes);
   script += "unset grid\nset border 0\nset size ratio 1\nset lmargin 17\nset rmargin 14\nset bmargin 7\n";
   script += "set palette defined (-1 '#b2182b', -0.5 '#f4a582', 0 '#f7f7f7', 0.5 '#92c5de', 1 '#2166ac')\n";
-  script += "set cblabel " + script.text(map.value_label, detail::longest_label) + " font 'Sans,14' textcolor rgb '#334155' offset 1,0\n";
+  script += "set cblabel " + script.text(map.value_label, detail::longest_label) +
+            " font 'Sans,14' textcolor rgb '#334155' offset 1,0\n";
   constexpr std::size_t longest_name = 18;  // what the margins have room for
   // The diagonal would hide all other differences: the scale ends at the largest of the rest.
   double top = 1e-6;
@@ -56,7 +58,8 @@ inline void draw_png(const HeatMap& map, const std::filesystem::path& png) {
       fields += detail::number(value) + " ";
       if (!std::isfinite(value)) continue;
       top = std::max(top, std::abs(value));
-      labels += std::to_string(c) + " " + std::to_string(r) + " " + detail::number(value, std::chars_format::fixed, 2) + "\n";
+      labels +=
+          std::to_string(c) + " " + std::to_string(r) + " " + detail::number(value, std::chars_format::fixed, 2) + "\n";
     }
     fields += "\n";
     tics += (r ? ", " : "") + script.tick(map.names[r], longest_name) + " " + std::to_string(r);

@@ -121,8 +121,8 @@ inline void add_curves(GnuplotScript& script, std::string& plots, const std::vec
     for (std::size_t j = 0; j < curve.x.size(); ++j) script += number(curve.x[j]) + " " + number(curve.y[j]) + "\n";
     script += "EOD\n";
     if (!plots.empty()) plots += ", ";
-    plots += name + " using 1:2 with lines linewidth " + number(curve.width) + " linecolor rgb '" + colour_of(curve, i) +
-             "'" + (curve.dashed ? " dashtype (7,5)" : "") +
+    plots += name + " using 1:2 with lines linewidth " + number(curve.width) + " linecolor rgb '" +
+             colour_of(curve, i) + "'" + (curve.dashed ? " dashtype (7,5)" : "") +
              (curve.label.empty() ? " notitle" : " title " + script.text(curve.label, longest_legend));
   }
 }
@@ -206,8 +206,8 @@ inline void draw_png(const DensityPlot& plot, const std::filesystem::path& png) 
   script += "set colorbox user origin graph 1.03,0 size graph 0.022,1 noborder\nset cbtics (";
   for (int i = 0; i <= 5; ++i) {
     const double share = 0.2 * i;
-    script += (i ? ", '" : "'") + detail::number(plot.full_scale * share * share, std::chars_format::general, 3) + "' " +
-              detail::number(top * share);
+    script += (i ? ", '" : "'") + detail::number(plot.full_scale * share * share, std::chars_format::general, 3) +
+              "' " + detail::number(top * share);
   }
   script += ")\n$density << EOD\n";
   for (std::size_t r = 0; r < plot.rows; ++r) {

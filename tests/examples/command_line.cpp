@@ -109,13 +109,16 @@ Run run_options(const std::vector<std::string>& arguments, Options* parsed = nul
 }  // namespace
 
 TEST_CASE("an option that is no number of its range is refused in words that are true", "[examples][options]") {
-  for (const std::string text : {"", " ", "nan", "NaN", "-nan", "inf", "-inf", "1e999", "0x10", "1,5", "5x", "--", "1e400", "0.4", "11"})
+  for (const std::string text :
+       {"", " ", "nan", "NaN", "-nan", "inf", "-inf", "1e999", "0x10", "1,5", "5x", "--", "1e400", "0.4", "11"})
     check_refused(run_options({"--number=" + text}), "--number");
   check_refused(run_options({"--number", "nan"}), "--number: expected a number from 0.5 to 10, got 'nan'");
   check_refused(run_options({"--number", ""}), "--number: expected a number from 0.5 to 10, got ''");
   for (const std::string text : {"", "nan", "inf", "1.5", "1e99", "9223372036854775808", "-9223372036854775809"})
-    check_refused(run_options({"--whole", text}), "--whole: expected a whole number from -9223372036854775808 to "
-                                                  "9223372036854775807, got '" + text + "'");
+    check_refused(run_options({"--whole", text}),
+                  "--whole: expected a whole number from -9223372036854775808 to "
+                  "9223372036854775807, got '" +
+                      text + "'");
   for (const std::string text : {"", "nan", "-1", "1e20", "18446744073709551616"})
     check_refused(run_options({"--large", text}),
                   "--large: expected a whole number from 0 to 18446744073709551615, got '" + text + "'");
@@ -205,12 +208,14 @@ TEST_CASE("a folder of results that cannot be made is told with what is in the w
   };
   const std::string start = "--out: cannot make the folder '" + folder.string();
   refuse(folder / "file", start + "/file': a file of this name is in the way");
-  refuse(folder / "file" / "a" / "b", start + "/file/a/b': '" + (folder / "file").string() + "' is a file and no folder");
+  refuse(folder / "file" / "a" / "b",
+         start + "/file/a/b': '" + (folder / "file").string() + "' is a file and no folder");
   refuse(folder / std::string(300, 'x'), "name too long");
   refuse(folder / "loop" / "x", "symbolic links");
   refuse(folder / "dangling", "it is a link to what is not there");
   for (const std::string& name : test::hostile_texts("victim")) {
-    if (name.size() > 200 || name.find('\0') != std::string::npos || name.find('/') != std::string::npos || name.empty())
+    if (name.size() > 200 || name.find('\0') != std::string::npos || name.find('/') != std::string::npos ||
+        name.empty())
       continue;
     const Run made = run({"--out=" + (folder / name).string()}, [](examples::CommandLine& line) { line.parse(); });
     CHECK(made.code == 0);

@@ -84,7 +84,8 @@ TEST_CASE("no text of a plot is obeyed, and the plot is drawn", "[examples][plot
   for (std::size_t i = 0; i < n; i += 15) {
     const auto text = [&](std::size_t k) { return texts[(i + k) % n]; };
     examples::LinePlot plot{.axes = {.title = text(0), .x_label = text(1), .y_label = text(2)}, .curves = {}};
-    for (std::size_t k = 3; k < 12; ++k) plot.curves.push_back({.label = text(k), .x = {0, 1}, .y = {0, 1.0 * static_cast<double>(k)}});
+    for (std::size_t k = 3; k < 12; ++k)
+      plot.curves.push_back({.label = text(k), .x = {0, 1}, .y = {0, 1.0 * static_cast<double>(k)}});
     const auto png = folder / (std::to_string(file++) + ".png");
     examples::draw_png(plot, png);
     REQUIRE(size_of(png) == Shape{680, 1100, 3});
@@ -155,7 +156,8 @@ TEST_CASE("names of files are no commands", "[examples][plot]") {
   std::filesystem::current_path(parent);  // names with slashes are no names
   std::size_t drawn = 0;
   for (const std::string& name : test::hostile_texts(victim)) {
-    if (name.size() > 200 || name.find('\0') != std::string::npos || name.find('/') != std::string::npos || name.empty())
+    if (name.size() > 200 || name.find('\0') != std::string::npos || name.find('/') != std::string::npos ||
+        name.empty())
       continue;
     std::filesystem::create_directory(name);
     examples::draw_png(examples::LinePlot{.axes = {}, .curves = {{.label = {}, .x = {0, 1}, .y = {0, 1}}}},
@@ -168,10 +170,25 @@ TEST_CASE("names of files are no commands", "[examples][plot]") {
   std::filesystem::current_path(before);
 }
 
+TEST_CASE("settings that lie about are not read", "[examples][plot]") {
+  if (gnuplot_is_missing()) return;
+  const auto folder = test::scratch_folder("gnuplot settings");
+  for (const char* name : {".gnuplot", "gnuplot.ini", "gnuplotrc"})
+    std::ofstream(folder / name) << "system \"touch '" << (folder / "victim").string() << "'\"\n";
+  const auto before = std::filesystem::current_path();
+  std::filesystem::current_path(folder);
+  const Environment home("HOME", folder);
+  examples::draw_png(examples::LinePlot{.axes = {}, .curves = {{.label = {}, .x = {0, 1}, .y = {0, 1}}}}, "x.png");
+  CHECK(std::filesystem::file_size("x.png") > 1000);
+  CHECK_FALSE(std::filesystem::exists("victim"));
+  std::filesystem::current_path(before);
+}
+
 TEST_CASE("a heat map's names are fields of its CSV file", "[examples][plot]") {
   const auto folder = test::scratch_folder("heat map");
-  examples::write_csv(examples::HeatMap{.title = "", .value_label = "", .names = {"a,b", "=1\n2"}, .values = {1, 2, 3, std::nan("")}},
-                      folder / "map.csv");
+  examples::write_csv(
+      examples::HeatMap{.title = "", .value_label = "", .names = {"a,b", "=1\n2"}, .values = {1, 2, 3, std::nan("")}},
+      folder / "map.csv");
   CHECK(read(folder / "map.csv") ==
         "row,column,value\n\"a,b\",\"a,b\",1\n\"a,b\",'=1\\n2,2\n'=1\\n2,\"a,b\",3\n'=1\\n2,'=1\\n2,NaN\n");
 }
@@ -195,8 +212,8 @@ TEST_CASE("a gnuplot that is missing or fails is said, and nothing is left", "[e
   };
   std::filesystem::create_directory(folder / "bin");
   const Environment path("PATH", folder / "bin");
-  CHECK_THROWS_WITH(examples::draw_png(plot, folder / "x.png"), ContainsSubstring("gnuplot is missing") &&
-                                                                    ContainsSubstring("install the package gnuplot-nox"));
+  CHECK_THROWS_WITH(examples::draw_png(plot, folder / "x.png"),
+                    ContainsSubstring("gnuplot is missing") && ContainsSubstring("install the package gnuplot-nox"));
   make_program(folder / "bin" / "gnuplot", "echo one >&2\necho 'it does not like it' >&2\necho >&2\nexit 1\n");
   CHECK_THROWS_WITH(examples::draw_png(plot, folder / "x.png"),
                     ContainsSubstring("could not draw") && ContainsSubstring(": it does not like it"));

@@ -31,6 +31,7 @@ TEST_CASE("what is not there is told from what cannot be reached", "[io][absence
   std::filesystem::permissions(folder / "closed", std::filesystem::perms::none);
   std::error_code ignored;
   if (!std::filesystem::exists(folder / "closed" / "inner", ignored) && ignored)
-    CHECK(absence(folder / "closed" / "inner") == "the folder '" + (folder / "closed").string() + "' may not be entered");
+    CHECK(absence(folder / "closed" / "inner") ==
+          "the folder '" + (folder / "closed").string() + "' may not be entered");
   std::filesystem::permissions(folder / "closed", std::filesystem::perms::owner_all);
 }

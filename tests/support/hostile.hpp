@@ -56,10 +56,10 @@ inline std::vector<std::string> hostile_texts(const std::string& victim) {
       "|a|`b`|[c](d)",
       // a terminal
       "\x1b]0;title\x07\x1b[2J\x1b[31m",
-      "\xc2\x9b" "31m\xc2\x9d" "0;x\xc2\x9c",
+      "\u009b31m\u009d0;x\u009c",
       "a\bb\x7f\x0e\x0f\v\f",
       "right\rwrong",
-      "\xe2\x80\xae" "gpj.exe\xe2\x81\xa6\xe2\x80\xa8",
+      "\u202egpj.exe\u2066\u2028",
       // bytes
       "a\0b"s,
       "\0"s,
