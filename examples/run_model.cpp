@@ -13,8 +13,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
+#include "easy_diffusion/io/json.hpp"
 #include "easy_diffusion/io/safetensors.hpp"
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -56,9 +58,7 @@ nlohmann::json read_settings(const Options& options) {
   if (!file || std::filesystem::is_directory(options.config))
     throw ed::IoError(options.config + ": cannot be opened");
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  auto settings = nlohmann::json::parse(text, nullptr, false);
-  if (settings.is_discarded()) throw ed::FormatError(options.config + ": not JSON");
-  return settings;
+  return ed::io::parse_json(text, options.config);
 }
 
 template <class T>
@@ -81,12 +81,12 @@ std::vector<std::int64_t> read_classes(const ed::io::SafetensorsFile& file) {
   if (ed::zoo::is_integer(file.dtype("y"))) {
     for (const std::int64_t number : file.read<std::int64_t>("y")) {
       // The library takes a negative number for "no condition"; PyTorch refuses it.
-      if (number < 0) refuse(std::to_string(number));
+      if (number < 0) refuse(ed::number_text(number));
       classes.push_back(number);
     }
   } else {
     for (const double number : file.read<double>("y", ed::io::Finite::required)) {
-      if (!(number >= 0 && number <= 1e9) || number != std::floor(number)) refuse(std::to_string(number));
+      if (!(number >= 0 && number <= 1e9) || number != std::floor(number)) refuse(ed::number_text(number));
       classes.push_back(static_cast<std::int64_t>(number));
     }
   }

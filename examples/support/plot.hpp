@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 
 namespace easy_diffusion::examples {
@@ -76,9 +77,7 @@ inline void rename_into_place(const std::filesystem::path& temporary, const std:
 
 inline std::string number(double value) {
   if (!std::isfinite(value)) return "NaN";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.9g", value);
-  return text;
+  return number_text(value, 9);
 }
 
 /// A text for gnuplot, in single quotes.

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 
 namespace easy_diffusion::bench {
@@ -51,9 +52,7 @@ namespace detail {
 
 inline std::string csv_number(double value) {
   if (!std::isfinite(value)) return "nan";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", value);
-  return text;
+  return number_text(value);
 }
 
 inline std::string csv_line(const ResultRow& row) {
