@@ -318,12 +318,12 @@ void program(ex::CommandLine& line) {
     measure_mixture("mixture_64d", bench::mixture_64d(), options, cells, line.seed, results);
     if (!options.checkpoint.empty() && !interrupted) PictureBenchmark(options, line.seed, results).measure(cells);
   }
-  std::printf("%zu numbers: %s\n", results.rows().size(), (line.out / "samplers.csv").c_str());
+  std::printf("%zu numbers: %s\n", results.rows().size(), ex::printable(line.out / "samplers.csv").c_str());
   if (interrupted) throw ex::Interrupted("interrupted; the same command goes on");
   for (const bench::Measure& measure : bench::all_measures()) {
     const auto png = line.out / ("samplers_" + measure.set + "_" + measure.metric + ".png");
     const auto draw = [&] {
-      if (bench::draw(results, measure, png)) std::printf("%s\n", png.c_str());
+      if (bench::draw(results, measure, png)) std::printf("%s\n", ex::printable(png).c_str());
     };
     if (options.report)
       draw();  // it is all that was asked for

@@ -184,7 +184,7 @@ ex::LinePlot figure(const std::vector<Measured>& rows, const std::string& title,
                .y_label = error,
                .log_x = true,
                .log_y = true,
-               .legend = "outside right center vertical",
+               .legend = ex::Legend::right_center,
                .width = 1250};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     char label[96];
@@ -226,7 +226,7 @@ void program(ex::CommandLine& line) {
   // The numbers of all are kept where one cannot be drawn.
   for (const auto& [name, plot] : figures) write_csv(plot, line.out / (std::string(name) + ".csv"));
   for (const auto& [name, plot] : figures) draw_png(plot, line.out / (std::string(name) + ".png"));
-  std::printf("\nwrote orders_multiplicative.png, orders_additive.png and orders_ordinary.png to %s\n", line.out.c_str());
+  std::printf("\nwrote orders_multiplicative.png, orders_additive.png and orders_ordinary.png to %s\n", ex::printable(line.out).c_str());
 }
 
 }  // namespace

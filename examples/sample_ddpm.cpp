@@ -185,7 +185,7 @@ GivenPicture load_picture(const std::string& path, const ed::Shape& shape) {
   for (std::int64_t i = 0; i < given.picture.size(); ++i)
     given.picture[i] = static_cast<float>(2 * static_cast<int>(bytes[i]) - 255) / 255.0F;
   if (given.height != shape[1] || given.width != shape[2])
-    std::printf("%s: %lldx%lld%s, resized to %lldx%lld\n", path.c_str(), static_cast<long long>(given.height),
+    std::printf("%s: %lldx%lld%s, resized to %lldx%lld\n", ex::printable(path).c_str(), static_cast<long long>(given.height),
                 static_cast<long long>(given.width), given.height == given.width ? "" : " cropped to the square in its middle",
                 static_cast<long long>(shape[1]), static_cast<long long>(shape[2]));
   return given;
@@ -383,7 +383,7 @@ void program(ex::CommandLine& line) {
   if (trajectory) trajectory->save(line.out);
   std::printf("%lld pictures, %.4g evaluations%s each, in %.1f s: %s\n", static_cast<long long>(options.samples),
               static_cast<double>(evaluations) / static_cast<double>(options.samples), of_two, progress.seconds(),
-              (line.out / "samples.png").c_str());
+              ex::printable(line.out / "samples.png").c_str());
 }
 
 }  // namespace

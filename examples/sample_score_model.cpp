@@ -181,7 +181,7 @@ void program(ex::CommandLine& line) {
   ex::save_samples(line.out, checkpoint_path, pictures, classes);
   film.save(line.out / "samples.gif");
   std::printf("%lld pictures in %.1f s: %s\n", static_cast<long long>(samples), progress.seconds(),
-              (line.out / "samples.png").c_str());
+              ex::printable(line.out / "samples.png").c_str());
 }
 
 }  // namespace

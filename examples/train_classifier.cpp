@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/data/batcher.hpp"
 #include "easy_diffusion/io/npy.hpp"
 #include "easy_diffusion/nn/models/classifier.hpp"
@@ -52,7 +53,8 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
            const std::vector<std::string>& names) {
   ed::Tensor<float> pictures = ed::io::read_npy<float>(file);
   for (float& v : pictures) {
-    if (!std::isfinite(v)) throw ed::FormatError(file + ": expected finite numbers, got " + std::to_string(v));
+    if (!std::isfinite(v))
+      throw ed::FormatError(file + ": expected finite numbers, got " + ed::number_text(static_cast<double>(v)));
     v = std::clamp(v, 0.0F, 1.0F);
   }
   const auto& config = model.config();
@@ -81,10 +83,10 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
   }
   std::int64_t found = 0;
   std::int64_t agreed_in_all = 0;
-  std::printf("%lld pictures of %s:\n", static_cast<long long>(count), file.c_str());
+  std::printf("%lld pictures of %s:\n", static_cast<long long>(count), ex::printable(file).c_str());
   if (!asked.empty()) std::printf("  %-12s %6s %6s %6s\n", "", "seen", "asked", "agreed");
   for (std::size_t c = 0; c < classes; ++c) {
-    const std::string name = ex::class_name(names, static_cast<std::int64_t>(c));
+    const std::string name = ex::printable(ex::class_name(names, static_cast<std::int64_t>(c)));
     std::printf("  %-12s %6lld", name.c_str(), static_cast<long long>(seen[c]));
     if (wanted[c] > 0)
       std::printf(" %6lld %6.1f %%", static_cast<long long>(wanted[c]),
@@ -168,7 +170,7 @@ void program(ex::CommandLine& line) {
     }
   }
   if (only_judge) {
-    std::printf("judges with %s, without training\n", checkpoint_path.c_str());
+    std::printf("judges with %s, without training\n", ex::printable(checkpoint_path).c_str());
   } else {
     std::printf("%lld pictures, batch %lld%s; %s\n", static_cast<long long>(train_set.size()),
                 static_cast<long long>(options.batch), options.pictures.mirror ? ", half of them mirrored (--no-mirror)" : "",

@@ -104,10 +104,10 @@ struct DatasetOptions {
     } else if (!said.empty()) {
       said = std::to_string(dataset.size()) + " pictures" + said;
     }
-    if (!said.empty()) std::printf("%s: %s\n", split == data::Split::train ? "data" : "test data", said.c_str());
+    if (!said.empty()) std::printf("%s: %s\n", split == data::Split::train ? "data" : "test data", printable(said).c_str());
     if (const auto unseen = unseen_classes(dataset); !unseen.empty() && split == data::Split::train)
       std::printf("classes: %lld, of which these have no picture and are not painted: %s\n",
-                  static_cast<long long>(classes_of(dataset)), listed(unseen).c_str());
+                  static_cast<long long>(classes_of(dataset)), printable(listed(unseen)).c_str());
     return dataset;
   }
 

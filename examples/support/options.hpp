@@ -3,8 +3,10 @@
 /// clear line for whatever goes wrong.
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
@@ -13,6 +15,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -20,6 +23,8 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/io/detail/absence.hpp"
+#include "easy_diffusion/io/text.hpp"
 #include "support/interrupt.hpp"
 #include "support/run_folder.hpp"
 #include "support/standard_streams.hpp"
@@ -57,18 +62,33 @@ bool read_number(const std::string& text, T& value) {
   }
 }
 
+/// Text that has line breaks of its own, such as a page of help: each line by itself.
+inline std::string printable_lines(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    result += io::printable(text.substr(0, end));
+    if (end < text.size()) result += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return result;
+}
+
 inline std::string program_name(int argc, const char* const* argv) {
   return argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program";
 }
 
-inline std::string one_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  for (char& c : text)
-    if (c == '\n') c = ' ';
-  return text;
-}
-
 }  // namespace detail
+
+using io::printable;
+
+/// The one line of what went wrong, on the standard error. Messages quote what came from outside as it is; here it becomes
+/// printable.
+inline void print_error(const std::string& program, std::string what) {
+  while (!what.empty() && (what.back() == '\n' || what.back() == ' ')) what.pop_back();
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %s\n", printable(program).c_str(), printable(what).c_str());
+}
 
 /// The command line of one program. It has --help, --seed, --threads, --out and --smoke; the program adds its own
 /// options, then calls `parse()`.
@@ -116,9 +136,19 @@ class CommandLine {
         ->default_str(detail::shown(target));
   }
 
-  /// A text, such as the name of a file.
+  /// A text, such as the name of a file. An empty one is refused: it comes from a variable of a script that is not set, and
+  /// would be taken for an option that was left out.
   CLI::Option* add(const std::string& name, std::string& target, const std::string& description) {
-    return app_.add_option(name, target, description)->type_name("TEXT")->capture_default_str();
+    return app_
+        .add_option_function<std::string>(
+            name,
+            [name, &target](const std::string& text) {
+              if (text.empty()) throw ValueError(name + ": expected a text, got ''");
+              target = text;
+            },
+            description)
+        ->type_name("TEXT")
+        ->default_str(target);
   }
 
   /// A switch.
@@ -142,11 +172,14 @@ class CommandLine {
     }
     set_num_threads(threads);
     if (!makes_folder && !smoke && !given("--out")) return;
-    std::error_code error;
+    std::error_code error, ignored;
     std::filesystem::create_directories(out, error);
-    if (!std::filesystem::is_directory(out))
-      throw IoError("--out: cannot make the folder '" + out.string() +
-                    "': " + (error ? error.message() : "a file of this name is in the way"));
+    if (!std::filesystem::is_directory(out, ignored)) {
+      std::string reason = io::detail::absence(out);  // names what above it is in the way, where that is the reason
+      if (reason == "there is none") reason = error.message();
+      if (std::filesystem::exists(out, ignored)) reason = "a file of this name is in the way";
+      throw IoError("--out: cannot make the folder '" + out.string() + "': " + reason);
+    }
     if (takes_folder) take_folder();
   }
 
@@ -158,8 +191,9 @@ class CommandLine {
  private:
   template <class T>
   static std::string between(T low, T high) {
-    const bool below = high < std::numeric_limits<T>::max();
-    if (std::unsigned_integral<T> || low > std::numeric_limits<T>::lowest())
+    // All bounds of a whole number count: what does not fit its type is refused as well.
+    const bool below = std::integral<T> || high < std::numeric_limits<T>::max();
+    if (std::integral<T> || low > std::numeric_limits<T>::lowest())
       return below ? " from " + detail::shown(low) + " to " + detail::shown(high)
                    : " of at least " + detail::shown(low);
     return below ? " up to " + detail::shown(high) : "";
@@ -181,8 +215,7 @@ int run_main(int argc, const char* const* argv, Program&& program) {
   prepare_standard_streams();
   const std::string name = detail::program_name(argc, argv);
   const auto fail = [&name](const std::string& what, int code) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "%s: %s\n", name.c_str(), detail::one_line(what).c_str());
+    print_error(name, what);
     return code;
   };
   try {
@@ -191,7 +224,9 @@ int run_main(int argc, const char* const* argv, Program&& program) {
     try {
       program(line);
       results_are_files = line.results_are_files;
-    } catch (const CLI::CallForHelp&) { std::fputs(line.app().help().c_str(), stdout); }
+    } catch (const CLI::CallForHelp&) { 
+      std::fputs(detail::printable_lines(line.app().help()).c_str(), stdout);
+    }
     const std::string failure = printing_failure();
     if (failure.empty()) return 0;
     if (!results_are_files) return fail("standard output: " + failure, 2);

@@ -32,17 +32,17 @@ inline void start_from(zoo::Model<float>& model, const std::string& path, const 
   const auto file = io::SafetensorsFile::open(path);
   if (!file.metadata().contains("training")) {
     zoo::load_weights(model, file);
-    std::printf("starts from %s\n", path.c_str());
+    std::printf("starts from %s\n", printable(path).c_str());
     return;
   }
   const train::Checkpoint checkpoint(path);
   checkpoint.load_weights(model);
-  std::printf("starts from %s, averaged weights after %lld steps\n", path.c_str(),
+  std::printf("starts from %s, averaged weights after %lld steps\n", printable(path).c_str(),
               static_cast<long long>(checkpoint.steps()));
   const auto compare = [](const nlohmann::json& before, const nlohmann::json& now, const std::string& within) {
     for (const auto& [key, value] : now.items())
       if (before.contains(key) && before[key] != value)
-        std::printf("  they were trained for other settings: %s%s is another\n", within.c_str(), key.c_str());
+        std::printf("  they were trained for other settings: %s%s is another\n", within.c_str(), printable(key).c_str());
   };
   const nlohmann::json& before = checkpoint.model_settings();
   if (before.contains("diffusion") != model_settings.contains("diffusion"))

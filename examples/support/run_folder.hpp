@@ -19,6 +19,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/io/detail/file.hpp"
+#include "easy_diffusion/io/text.hpp"
 
 namespace easy_diffusion::examples {
 
@@ -44,7 +45,7 @@ class RunFolder {
           throw IoError("--out: " + holder(file.get()) + " is writing into '" + folder.string() +
                         "': wait for its end, or choose another folder");
         std::fprintf(stderr, "%s: the folder '%s' cannot be locked (%s): no other run may write into it meanwhile\n",
-                     program.c_str(), folder.c_str(), std::generic_category().message(errno).c_str());
+                     io::printable(program).c_str(), io::printable(folder).c_str(), std::generic_category().message(errno).c_str());
       }
       // Between opening and locking, a run that ended may have removed what was opened here.
       if (!is_named(file.get()) && attempt < 100) continue;

@@ -147,7 +147,7 @@ void run_training(Trainer& trainer, const TrainingOptions& options, const std::f
   const bool complete = trainer.steps() >= last_step || !InterruptGuard::interrupted();
   std::printf("%s after step %lld (%.0f s, %.0f pictures/s): %s\n", complete ? "trained" : "interrupted",
               static_cast<long long>(trainer.steps()), progress.seconds(), samples / progress.seconds(),
-              checkpoint.c_str());
+              printable(checkpoint).c_str());
   std::fflush(stdout);
   if (!complete)
     throw Interrupted("interrupted after step " + std::to_string(trainer.steps()) +

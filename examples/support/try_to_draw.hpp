@@ -2,7 +2,6 @@
 /// Plots that a run leaves beside its results, and that do not decide how it ends.
 #pragma once
 
-#include <cstdio>
 #include <filesystem>
 
 #include "easy_diffusion/core/error.hpp"
@@ -17,9 +16,9 @@ void try_to_draw(Draw&& draw) {
   try {
     draw();
   } catch (const Error& error) {
-    std::fprintf(stderr, "not drawn: %s\n", detail::one_line(error.what()).c_str());
+    print_error("not drawn", error.what());
   } catch (const std::filesystem::filesystem_error& error) {
-    std::fprintf(stderr, "not drawn: %s\n", detail::one_line(error.what()).c_str());
+    print_error("not drawn", error.what());
   }
 }
 

@@ -14,6 +14,7 @@
 #include "easy_diffusion/data/framing.hpp"
 #include "easy_diffusion/data/image_dataset.hpp"
 #include "easy_diffusion/data/picture_folder.hpp"
+#include "easy_diffusion/io/detail/absence.hpp"
 
 namespace easy_diffusion::data {
 
@@ -73,8 +74,8 @@ inline ImageDataset load_picture_split(const std::filesystem::path& folder, cons
     set = load_idx_folder(path, options.split);
   } else if (!std::filesystem::exists(path, ignored)) {
     throw IoError(path.string() +
-                  ": expected a folder of pictures or of IDX files, or a file of pictures with captions, " +
-                  "but there is none");
+                  ": expected a folder of pictures or of IDX files, or a file of pictures with captions, but " +
+                  io::detail::absence(path));
   } else if (options.split == Split::test) {
     throw IoError(path.string() + ": a file of pictures with captions has no pictures to test with");
   } else {
