@@ -63,6 +63,16 @@ refused "--seed needs a whole number of at least 0, not '-3'" demo.sh --seed -3
 refused "--threads needs a whole number of at least 1, not ''" demo.sh --threads ""
 refused "--data: there is no folder nowhere" demo.sh --data nowhere
 refused "--out: the folder" demo.sh --out "$work/stderr/below_a_file"
+# Names that are more than names: one line, and nothing in it that a terminal obeys.
+for hostile in $'a\nb' $'a\n' $'\e]0;x\a\e[2J' $'a\rb' $'a\x7f' ""; do
+  for option in --out --data; do
+    refused "$option needs the name of a folder without control characters" demo.sh "$option" "$hostile"
+    expect "$option: nothing for a terminal to obey" test -z "$(tr -d '[:print:]\n' <"$work/stderr")"
+  done
+  refused "needs a" demo.sh --minutes "$hostile"
+  [ -z "$hostile" ] || refused "unknown option" demo.sh "$hostile"
+  expect "an option: nothing for a terminal to obey" test -z "$(tr -d '[:print:]\n' <"$work/stderr")"
+done
 
 # --- setup.sh with stand-ins ---
 mkdir fake

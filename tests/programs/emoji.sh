@@ -45,9 +45,9 @@ refused "--size" emoji "${own[@]}" --size 1e9
 refused "expected all, Food & Drink, Symbols, got 'Fruit'" emoji "${own[@]}" --groups Fruit
 refused "--groups" emoji "${own[@]}" --groups 'Symbols,,Food & Drink'
 refused "--languages" emoji "${own[@]}" --languages ''
-refused "xml/annotations/fr.xml: there is no such file; it is in the package unicode-cldr-core" emoji "${own[@]}" --languages en,fr
-refused "none.txt: there is no such file; it is in the package unicode-data" emoji --annotations xml --emoji-test none.txt
-refused "none.ttf: there is no such file" emoji "${own[@]}" --font none.ttf
+refused "xml/annotations/fr.xml: expected a file such as that of the package unicode-cldr-core, but there is none" emoji "${own[@]}" --languages en,fr
+refused "none.txt: expected a file such as that of the package unicode-data, but there is none" emoji --annotations xml --emoji-test none.txt
+refused "none.ttf: expected a file such as that of the package fonts-noto-color-emoji, but there is none" emoji "${own[@]}" --font none.ttf
 refused "list.txt: expected a font" emoji "${own[@]}" --font list.txt
 printf 'grapes ; fully-qualified\n' > bad.txt
 refused "bad.txt:1: expected 'CODE CODE ... ; STATUS'" emoji --annotations xml --emoji-test bad.txt

@@ -157,7 +157,7 @@ TEST_CASE("run_model says in one line what is wrong", "[zoo][errors]") {
   refused_config("\"embed_dim\": expected a whole number", R"({"architecture": "UNet", "embed_dim": 0})");
   refused_config("even width", R"({"architecture": "UNet", "embed_dim": 7})");
   refused_config("do not divide", R"({"architecture": "UNet", "channels": [6, 32, 32, 32]})");
-  refused("none: cannot be opened", arguments({{"--config", "none"}}));
+  refused("none: cannot open: No such file", arguments({{"--config", "none"}}));
   refused("none: cannot open", arguments({{"--weights", "none"}}));
   refused("no/outputs", arguments({{"--outputs", "no/outputs"}}));
   refused("--inputs", {"--config", (scratch / "config.json").string(), "--weights", (scratch / "weights").string()});

@@ -84,9 +84,14 @@ class Parser(argparse.ArgumentParser):
         raise Refused(f"{message} (see --help)")
 
 
+def printable(text):
+    """On one line, with escapes for what a terminal obeys."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in text)
+
+
 def run(parser, convert, arguments):
     try:
         convert(parser.parse_args(arguments))
     except (Refused, OSError, RuntimeError, MemoryError) as error:
-        print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{parser.prog}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(2)

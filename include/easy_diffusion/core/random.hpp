@@ -44,6 +44,7 @@ inline constexpr std::uint32_t augmentation = 8;    ///< flips, crops
 inline constexpr std::uint32_t condition_dropout = 9;  ///< which samples of a training batch are told no condition
 inline constexpr std::uint32_t dequantization = 10;    ///< noise below 8 bits of training data; step = epoch
 inline constexpr std::uint32_t bound_noise = 11;       ///< noise of a variational bound; step = step of the chain
+inline constexpr std::uint32_t data_choice = 12;       ///< which pictures of a set are taken; step 0
 inline constexpr std::uint32_t brownian_tree = 16;             ///< virtual Brownian tree; step = number of the node
 inline constexpr std::uint32_t brownian_tree_space_time = 17;  ///< its second deviates
 inline constexpr std::uint32_t corrector = 18;                 ///< Langevin correctors; step = number of the correction

@@ -17,6 +17,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/framing.hpp"
 #include "easy_diffusion/data/image_dataset.hpp"
+#include "easy_diffusion/io/detail/absence.hpp"
 #include "easy_diffusion/io/detail/safetensors_header.hpp"
 #include "easy_diffusion/io/image.hpp"
 
@@ -82,7 +83,7 @@ inline FolderContents contents_of(const std::filesystem::path& folder) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(folder, ignored))
     throw IoError(folder.string() + ": expected a folder of pictures, " +
-                  (std::filesystem::exists(folder, ignored) ? "got a file" : "but there is none"));
+                  (std::filesystem::exists(folder, ignored) ? "got a file" : "but " + io::detail::absence(folder)));
   ImageDataset result;
   result.name = folder.string();
   std::vector<std::filesystem::path> files;

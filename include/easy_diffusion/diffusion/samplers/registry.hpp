@@ -32,6 +32,7 @@
 #include "easy_diffusion/diffusion/samplers/runge_kutta45.hpp"
 #include "easy_diffusion/diffusion/samplers/unipc.hpp"
 #include "easy_diffusion/diffusion/variance_type.hpp"
+#include "easy_diffusion/sde/predictor_corrector.hpp"
 #include "easy_diffusion/sde/state.hpp"
 #include "easy_diffusion/sde/steppers/euler_maruyama.hpp"
 #include "easy_diffusion/sde/steppers/explicit_runge_kutta.hpp"
@@ -47,13 +48,14 @@ struct SamplerOptions {
   std::optional<double> churn{};            ///< see `ChurnOptions`
   std::optional<double> tolerance{};        ///< relative and absolute, of adaptive steps
   std::optional<double> signal_to_noise{};  ///< of a corrector, see `LangevinOptions`
+  std::optional<sde::LangevinRule> langevin_rule{};  ///< of a corrector
 };
 
 namespace detail {
 
 /// Which options a sampler takes.
 struct TakenOptions {
-  bool eta = false, variance = false, churn = false, tolerance = false, signal_to_noise = false;
+  bool eta = false, variance = false, churn = false, tolerance = false, signal_to_noise = false, langevin_rule = false;
 };
 
 /// \throw ValueError naming the sampler and the option that it does not take
@@ -66,6 +68,7 @@ inline void check_options(std::string_view name, const TakenOptions& taken, cons
   if (options.churn && !taken.churn) refuse("churn");
   if (options.tolerance && !taken.tolerance) refuse("tolerance");
   if (options.signal_to_noise && !taken.signal_to_noise) refuse("signal-to-noise ratio");
+  if (options.langevin_rule && !taken.langevin_rule) refuse("Langevin rule");
 }
 
 }  // namespace detail
@@ -105,9 +108,10 @@ void for_each_sampler(F&& f) {
   f("edm", detail::TakenOptions{.churn = true}, [](Options o) { return EdmStochastic<S>(o.path, {.churn = o.churn.value_or(40)}); });
   f("euler_maruyama", nothing, [](Options o) { return ReverseStepper<sde::EulerMaruyama<S>>(o.path); });
   f("sra1", nothing, [](Options o) { return ReverseStepper<sde::Sra1<S>>(o.path); });
-  f("predictor_corrector", detail::TakenOptions{.eta = true, .signal_to_noise = true}, [](Options o) {
+  f("predictor_corrector", detail::TakenOptions{.eta = true, .signal_to_noise = true, .langevin_rule = true}, [](Options o) {
     return PredictorCorrector(EulerAncestral<S>({.eta = o.eta.value_or(1)}),
-                              {.signal_to_noise = o.signal_to_noise.value_or(0.16)});
+                              {.signal_to_noise = o.signal_to_noise.value_or(0.16),
+                               .rule = o.langevin_rule.value_or(sde::LangevinRule::deviation)});
   });
 }
 
