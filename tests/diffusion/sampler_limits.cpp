@@ -84,7 +84,7 @@ TEST_CASE("churn raises the noise above the first level where the path has level
 TEST_CASE("the variance learned of single timesteps is refused under strides", "[diffusion][samplers]") {
   const Schedule schedule = Schedule::linear();
   Ddpm<V> learned(VarianceType::learned), range(VarianceType::learned_range);
-  for (const std::int64_t n : {100, 999})
+  for (const std::int64_t n : {100, 600})
     for (const Spacing spacing : {Spacing::leading, Spacing::trailing}) {
       const NoiseLevels strides = noise_levels(schedule, n, {.spacing = spacing});
       CHECK_THROWS_WITH(learned.start(strides), ContainsSubstring("single timesteps") && ContainsSubstring("a step from"));

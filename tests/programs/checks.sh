@@ -41,10 +41,10 @@ start() { # start <log> <command...>: in the background; sets pid. Scripts start
   pid=$!
 }
 
-ended() { # ended <what> <code> <log> <pid>: it ends with that exit code, within a minute
+ended() { # ended <what> <code> <log> <pid>: it ends with that exit code, within two minutes
   checks=$((checks + 1))
   local watcher code
-  (sleep 60; kill -KILL "$4") > /dev/null 2>&1 &
+  (sleep 120; kill -KILL "$4") > /dev/null 2>&1 &
   watcher=$!
   wait "$4"
   code=$?

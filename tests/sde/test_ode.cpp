@@ -349,6 +349,14 @@ TEST_CASE("adaptive integration refuses what cannot work", "[sde][ode][adaptive]
   CHECK(!std::isfinite(x));
 }
 
+namespace {
+struct NeverWithNoise {
+  static constexpr sde::NoiseType noise_type = sde::NoiseType::additive;
+  void drift(const double&, double, double& out) const { out = std::numeric_limits<double>::quiet_NaN(); }
+  double diffusion(double) const { return 1; }
+};
+}  // namespace
+
 TEST_CASE("a drift that is not finite is named as such", "[sde][ode][adaptive]") {
   struct Never {
     void drift(const double&, double, double& out) const { out = std::numeric_limits<double>::quiet_NaN(); }
@@ -372,13 +380,8 @@ TEST_CASE("a drift that is not finite is named as such", "[sde][ode][adaptive]")
   CHECK_THROWS_WITH(sde::integrate_adaptive(sde::DormandPrince5<std::vector<double>>{}, Half{}, y, 0, 1),
                     ContainsSubstring("no step, however short, gave a finite state") && ContainsSubstring("t = 0.5"));
   // A stochastic equation.
-  struct Noisy {
-    static constexpr sde::NoiseType noise_type = sde::NoiseType::additive;
-    void drift(const double&, double, double& out) const { out = std::numeric_limits<double>::quiet_NaN(); }
-    double diffusion(double) const { return 1; }
-  };
   sde::BrownianTree<double> tree({.depth = 8});
-  CHECK_THROWS_WITH(sde::integrate_adaptive(sde::Sra1<double>{}, Noisy{}, x, tree), ContainsSubstring("drift is not finite"));
+  CHECK_THROWS_WITH(sde::integrate_adaptive(sde::Sra1<double>{}, NeverWithNoise{}, x, tree), ContainsSubstring("drift is not finite"));
 }
 
 TEST_CASE("times may be as large as the age of the universe in seconds", "[sde][ode][adaptive]") {

@@ -38,7 +38,8 @@ inline std::filesystem::path find_idx(const std::filesystem::path& folder, const
     for (const char* ending : {".gz", ""}) {
       std::filesystem::path path = folder / (stem + separator + kind + "-ubyte" + ending);
       std::error_code ignored;
-      if (std::filesystem::exists(path, ignored)) return path;
+      // Some programs unpack an archive into a folder of its name, beside the file.
+      if (std::filesystem::exists(path, ignored) && !std::filesystem::is_directory(path, ignored)) return path;
     }
   return {};
 }

@@ -78,8 +78,13 @@ class Guided {
 /// to 1: guiding any of them is guiding them all.
 ///
 /// A large scale raises the contrast of a sample. `rescale` takes it back \cite lin_2023_flaws: that share of the
-/// result is the guided x0 with the standard deviation, within a sample, of the conditional one. The source rescales
-/// the network's output, which was v: of x0 it is the same at pure noise, where v = -x0 and pictures are laid out.
+/// result is the guided x0 with the standard deviation, within a sample, of the conditional one: x0 times some k.
+///
+/// The usual scale is another one: the source, and programs since, rescale the network's output. Where that is v, a factor k
+/// makes k x0 + (1 - k) alpha x of x0: the same at pure noise, and less and less towards the picture. Where it is epsilon it is
+/// k x0 + (1 - k) x / alpha, with a k next to 1 as long as the noise is large, which does next to nothing. Over a whole run
+/// (mixtures in 64 dimensions, guided by 3 and 7.5, 50 steps of DDIM) the usual 0.7 of v takes back as much contrast as 0.45 to
+/// 0.6 does here: take about 0.7 of the usual number. Of epsilon 0.7 takes back less than a tenth of what it does of v.
 template <class Conditional, class Unconditional>
 class GuidedDenoiser {
  public:

@@ -93,12 +93,12 @@ class NoiseLevels {
   [[nodiscard]] NoiseLevels tail(double strength) const {
     if (!(strength >= 0 && strength <= 1))
       throw ValueError("strength: expected a number from 0 to 1, got " + sde::detail::shown(strength));
-    if (strength == 0) {
+    if (strength == 0 || steps() == 0) {
       NoiseLevels none = *this;
       none.levels_.assign(1, levels_.back());
       return none;
     }
-    const auto kept = std::clamp<std::int64_t>(std::llround(strength * static_cast<double>(steps())), std::min<std::int64_t>(1, steps()), steps());
+    const auto kept = std::clamp<std::int64_t>(std::llround(strength * static_cast<double>(steps())), 1, steps());
     return NoiseLevels(std::vector<NoiseLevel>(levels_.end() - static_cast<std::ptrdiff_t>(kept) - 1, levels_.end()));
   }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/name.hpp"
@@ -28,7 +29,7 @@ class Dropout {
 
   /// \throw ValueError unless 0 <= p <= 1
   explicit Dropout(double p = 0.5) : p_(p) {
-    if (!(p >= 0 && p <= 1)) throw ValueError("Dropout: expected 0 <= p <= 1, got " + std::to_string(p));
+    if (!(p >= 0 && p <= 1)) throw ValueError("Dropout: expected 0 <= p <= 1, got " + number_text(p));
   }
 
   [[nodiscard]] double p() const noexcept { return p_; }

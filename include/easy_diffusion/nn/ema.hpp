@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -24,8 +25,7 @@ class Ema {
   /// Starts at the model's present values. \throw ValueError unless 0 <= decay < 1
   template <class Model>
   Ema(const Model& model, double decay) : decay_(decay) {
-    if (!(decay >= 0 && decay < 1))
-      throw ValueError("EMA decay: expected 0 <= decay < 1, got " + std::to_string(decay));
+    if (!(decay >= 0 && decay < 1)) throw ValueError("EMA decay: expected 0 <= decay < 1, got " + number_text(decay));
     for_each_parameter(model, [&](const Name&, const Parameter<T>& parameter, const Entry&) {
       averages_.push_back(parameter.value);
     });

@@ -7,22 +7,21 @@
 /// machine, the number of threads or the time of day: equal runs write equal bytes.
 #pragma once
 
-#include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <string>
-#include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/io/json.hpp"
 #include "easy_diffusion/io/safetensors.hpp"
 #include "easy_diffusion/nn/ema.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -41,34 +40,26 @@ namespace detail {
 
 inline constexpr const char* checkpoint_format = "easy_diffusion checkpoint 1";
 
-/// Exact: a double as a hexadecimal floating-point number.
-inline std::string exact_text(double value) {
-  char text[40];
-  std::snprintf(text, sizeof text, "%a", value);
-  return text;
-}
-
 inline std::int64_t whole_number(const io::SafetensorsFile& file, const std::string& key) {
   const std::string& text = file.metadata(key);
-  std::int64_t value = -1;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (read.ec != std::errc{} || read.ptr != text.data() + text.size() || value < 0)
-    throw FormatError(file.path() + ": metadata \"" + key + "\": expected a whole number, got \"" + text + "\"");
-  return value;
+  const auto value = parse_number<std::int64_t>(text);
+  if (!value || *value < 0)
+    throw FormatError(file.path() + ": metadata \"" + key + "\": expected a whole number, got " + io::shown(text));
+  return *value;
 }
 
 inline double exact_number(const io::SafetensorsFile& file, const std::string& key) {
   const std::string& text = file.metadata(key);
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !std::isfinite(value))
-    throw FormatError(file.path() + ": metadata \"" + key + "\": expected a number, got \"" + text + "\"");
-  return value;
+  const auto value = parse_number<double>(text);
+  if (!value || !std::isfinite(*value))
+    throw FormatError(file.path() + ": metadata \"" + key + "\": expected a number, got " + io::shown(text));
+  return *value;
 }
 
 inline nlohmann::json json_metadata(const io::SafetensorsFile& file, const std::string& key) {
-  const auto parsed = nlohmann::json::parse(file.metadata(key), nullptr, false);
-  if (!parsed.is_object()) throw FormatError(file.path() + ": metadata \"" + key + "\": expected a JSON object");
+  const std::string where = file.path() + ": metadata \"" + key + "\"";
+  auto parsed = io::parse_json(file.metadata(key), where, "a JSON object");
+  if (!parsed.is_object()) throw FormatError(where + ": expected a JSON object, got " + io::shown(parsed));
   return parsed;
 }
 
@@ -81,20 +72,20 @@ inline void expect_same_settings(const std::string& file, const nlohmann::json& 
                                  const std::string& within = {}) {
   const auto refuse = [&](const std::string& key, const std::string& was, const nlohmann::json& value) {
     throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + was + ", asked for is " +
-                      value.dump());
+                      io::shown(value));
   };
   for (const auto& [key, value] : wanted.items()) {
     if (!saved.contains(key)) continue;
     if (value.is_object() && saved[key].is_object())
       expect_same_settings(file, saved[key], value, within + key + ".");
     else if (saved[key].dump() != value.dump())
-      refuse(key, saved[key].dump(), value);
+      refuse(key, io::shown(saved[key]), value);
   }
   for (const auto& [key, value] : wanted.items())
     if (!saved.contains(key)) refuse(key, "not there", value);
   for (const auto& [key, value] : saved.items())
     if (!wanted.contains(key))
-      throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + value.dump() +
+      throw FormatError(file + ": cannot be resumed: its setting " + within + key + " is " + io::shown(value) +
                         ", which is not asked for");
 }
 
@@ -127,7 +118,7 @@ void save_checkpoint(const std::filesystem::path& path, Model& model, Optimizer&
   io::write_safetensors(path, entries,
                         {{"format", detail::checkpoint_format},
                          {"step", std::to_string(state.step)},
-                         {"epoch_loss_sum", detail::exact_text(state.epoch_loss_sum)},
+                         {"epoch_loss_sum", hexadecimal_text(state.epoch_loss_sum)},
                          {"epoch_samples", std::to_string(state.epoch_samples)},
                          {"optimizer_steps", std::to_string(optimizer.steps())},
                          {"ema_updates", std::to_string(ema.updates())},
