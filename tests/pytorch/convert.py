@@ -18,7 +18,7 @@ import tarfile
 try:
     import torch
 except ImportError:
-    print("skipped: this python3 has no torch")
+    print("SKIP: pytorch_convert: this python3 has no torch")
     sys.exit(77)
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent.parent / "tools" / "pytorch"
