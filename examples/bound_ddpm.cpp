@@ -19,6 +19,7 @@
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/train/diffusion_model.hpp"
+#include "support/dataset.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/plot.hpp"
@@ -122,6 +123,7 @@ void program(ex::CommandLine& line) {
       options.data, {.split = ed::data::Split::test,
                      .size = square ? std::optional<std::int64_t>(settings.height) : std::nullopt,
                      .channels = settings.channels});
+  ed::examples::print_left_out(set);
   check(set, model, options);
   std::printf("%lld held-out pictures, %lld steps of %lld, %d threads\n", static_cast<long long>(options.pictures),
               static_cast<long long>(chain.steps()), static_cast<long long>(settings.timesteps),

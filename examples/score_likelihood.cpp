@@ -20,6 +20,7 @@
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/zoo/model.hpp"
 #include "easy_diffusion/zoo/score_model.hpp"
+#include "support/dataset.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/progress.hpp"
@@ -92,6 +93,7 @@ void program(ex::CommandLine& line) {
   ed::nn::hold_weights(model);
 
   const auto set = ed::data::load_dataset(data, {.split = ed::data::Split::test, .size = {}, .channels = {}});
+  ed::examples::print_left_out(set);
   if (set.channels() != ed::zoo::picture_channels(*network))
     throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string(ed::zoo::picture_channels(*network)) +
                          " channels, as the model was trained on, got " + std::to_string(set.channels()));

@@ -2,7 +2,9 @@
 /// The options by which a training program finds its pictures, and how it changes them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,9 +17,21 @@
 #include "easy_diffusion/data/fashion_mnist.hpp"
 #include "easy_diffusion/data/image_dataset.hpp"
 #include "easy_diffusion/data/load.hpp"
+#include "easy_diffusion/io/detail/file.hpp"
 #include "support/options.hpp"
 
 namespace easy_diffusion::examples {
+
+/// Says which files of a folder of pictures are none, in one line, where there are any.
+inline void print_left_out(const data::ImageDataset& set) {
+  if (set.left_out.empty()) return;
+  constexpr std::size_t most = 5;
+  std::string names;
+  for (std::size_t i = 0; i < set.left_out.size() && i < most; ++i)
+    names += (i == 0 ? "" : ", ") + io::detail::in_quotes(set.left_out[i]);
+  std::printf("%s: left out as no pictures: %zu (%s%s)\n", io::detail::in_quotes(set.name).c_str(), set.left_out.size(),
+              names.c_str(), set.left_out.size() > most ? ", ..." : "");
+}
 
 struct DatasetOptions {
   std::string path = data::fashion_mnist_folder().string();
@@ -42,7 +56,7 @@ struct DatasetOptions {
                            4096);
   }
 
-  /// The set's first `limit` pictures. \throw as `data::load_dataset` does
+  /// The set's first `limit` pictures; prints which files of a folder are none. \throw as `data::load_dataset` does
   [[nodiscard]] data::ImageDataset load(data::Split split) const {
     data::LoadOptions options{.split = split, .size = {}, .channels = {}, .framing = data::Framing::crop};
     if (size > 0) options.size = size;
@@ -50,6 +64,7 @@ struct DatasetOptions {
     if (framing == "fit") options.framing = data::Framing::fit;
     if (framing == "stretch") options.framing = data::Framing::stretch;
     data::ImageDataset dataset = data::load_dataset(path, options);
+    print_left_out(dataset);
     if (limit > 0 && limit < dataset.size()) {
       dataset.images = Tensor<std::uint8_t>::copy_of(std::as_const(dataset.images).view().slice(0, limit));
       if (!dataset.labels.empty()) dataset.labels.resize(static_cast<std::size_t>(limit));
