@@ -19,12 +19,12 @@ class WeightStore {
  public:
   /// The tensor of that key, made by `make()` where it is not there yet. \return a second owner of it
   template <class Make>
-  Tensor<T> get(std::uint64_t key, Make&& make) {
+  SharedTensor<T> get(std::uint64_t key, Make&& make) {
     const std::lock_guard lock(mutex_);
     for (const auto& [known, tensor] : layouts_)
-      if (known == key) return tensor.shared();
+      if (known == key) return tensor;
     layouts_.emplace_back(key, make());
-    return layouts_.back().second.shared();
+    return layouts_.back().second;
   }
 
   void clear() {
@@ -34,12 +34,12 @@ class WeightStore {
 
  private:
   std::mutex mutex_;
-  std::vector<std::pair<std::uint64_t, Tensor<T>>> layouts_;
+  std::vector<std::pair<std::uint64_t, SharedTensor<T>>> layouts_;
 };
 
 /// What `make()` returns, kept where there is a store.
 template <class T, class Make>
-Tensor<T> stored_layout(WeightStore<T>* store, std::uint64_t key, Make&& make) {
+SharedTensor<T> stored_layout(WeightStore<T>* store, std::uint64_t key, Make&& make) {
   return store != nullptr ? store->get(key, make) : make();
 }
 }  // namespace easy_diffusion::ops

@@ -52,7 +52,7 @@ struct ColumnPanels {
   const T* data = nullptr;
   std::int64_t tap_stride = 0, channel_stride = 0;  ///< of what is not packed
   bool is_packed = false;
-  Tensor<T> packed;
+  SharedTensor<T> packed;
 
   /// First element of a panel, and its strides.
   struct Panel {
