@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/fashion_mnist.hpp"
 #include "easy_diffusion/data/load.hpp"
@@ -98,15 +99,11 @@ void save(const ex::CommandLine& line, const df::GaussianDiffusion& chain, const
   ex::Curve curve{.label = {}, .x = {}, .y = {}};
   for (std::int64_t t = 0; t < chain.steps(); ++t) {
     const double bits = bound.terms[static_cast<std::size_t>(t)];
-    char text[64];
-    std::snprintf(text, sizeof text, "%lld,%.9g\n", static_cast<long long>(chain.timestep(t)), bits);
-    csv += text;
+    csv += std::to_string(chain.timestep(t)) + "," + ed::number_text(bits, 9) + "\n";
     curve.x.push_back(static_cast<double>(chain.timestep(t)));
     curve.y.push_back(bits);
   }
-  char text[64];
-  std::snprintf(text, sizeof text, "prior,%.9g\n", bound.prior);
-  csv += text;
+  csv += "prior," + ed::number_text(bound.prior, 9) + "\n";
   ed::io::write_file(line.out / "bound.csv", csv);
   const ex::Axes axes{
       .title = title, .x_label = "timestep (0: the decoder)", .y_label = "bits per dimension", .log_y = true};
@@ -134,6 +131,7 @@ void program(ex::CommandLine& line) {
       options.data, {.split = ed::data::Split::test,
                      .size = square ? std::optional<std::int64_t>(settings.height) : std::nullopt,
                      .channels = settings.channels});
+  ex::print_left_out(set);
   check(set, model, checkpoint.training_settings(), options);
   ex::take_turns_of_classes(set);
   std::printf("%lld held-out pictures, %lld steps of %lld, %d threads\n", static_cast<long long>(options.pictures),
@@ -168,7 +166,7 @@ void program(ex::CommandLine& line) {
   const df::VariationalBound bound = estimate.result();
   if (!std::isfinite(bound.total()))
     throw ed::ValueError(options.checkpoint + ": expected a model whose bound is finite, got " +
-                         std::to_string(bound.total()) + " bits per dimension");
+                         ed::number_text(bound.total()) + " bits per dimension");
   const std::string architecture = checkpoint.model_settings()["architecture"];
   save(line, chain, bound, "Terms of the bound, " + architecture);
   const double decoder = bound.terms.front();

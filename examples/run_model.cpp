@@ -11,9 +11,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/io/detail/file.hpp"
+#include "easy_diffusion/io/json.hpp"
 #include "easy_diffusion/io/safetensors.hpp"
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -52,10 +54,7 @@ nlohmann::json read_settings(const Options& options) {
     return ed::train::Checkpoint(options.weights).model_settings();
   }
   const ed::io::detail::MappedFile file(options.config);
-  const auto* const text = reinterpret_cast<const char*>(file.bytes().data());
-  auto settings = nlohmann::json::parse(text, text + file.bytes().size(), nullptr, false);
-  if (settings.is_discarded()) throw ed::FormatError(options.config + ": not JSON");
-  return settings;
+  return ed::io::parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, options.config);
 }
 
 template <class T>
@@ -78,12 +77,12 @@ std::vector<std::int64_t> read_classes(const ed::io::SafetensorsFile& file) {
   if (ed::zoo::is_integer(file.dtype("y"))) {
     for (const std::int64_t number : file.read<std::int64_t>("y")) {
       // The library takes a negative number for "no condition"; PyTorch refuses it.
-      if (number < 0) refuse(std::to_string(number));
+      if (number < 0) refuse(ed::number_text(number));
       classes.push_back(number);
     }
   } else {
     for (const double number : file.read<double>("y", ed::io::Finite::required)) {
-      if (!(number >= 0 && number <= 1e9) || number != std::floor(number)) refuse(std::to_string(number));
+      if (!(number >= 0 && number <= 1e9) || number != std::floor(number)) refuse(ed::number_text(number));
       classes.push_back(static_cast<std::int64_t>(number));
     }
   }

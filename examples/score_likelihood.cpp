@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
@@ -105,6 +106,7 @@ void program(ex::CommandLine& line) {
     as_trained.channels = ed::zoo::picture_channels(*network);
   }
   auto set = ed::data::load_dataset(data, as_trained);
+  ex::print_left_out(set);
   if (trained && std::array{set.height(), set.width()} != *trained)
     throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string((*trained)[0]) + "x" +
                          std::to_string((*trained)[1]) + ", as the model was trained on, got " +
@@ -147,8 +149,7 @@ void program(ex::CommandLine& line) {
     bits.merge({1, estimates.mean, 0});
     evaluations += calls;
     char text[96];
-    std::snprintf(text, sizeof text, "%lld,%.6f,%.0f\n", static_cast<long long>(first + i), estimates.mean, calls);
-    csv += text;
+    csv += std::to_string(first + i) + "," + ed::fixed_text(estimates.mean, 6) + "," + ed::fixed_text(calls, 0) + "\n";
     std::snprintf(text, sizeof text, "picture %lld/%lld  %.3f bits/dim", static_cast<long long>(i + 1),
                   static_cast<long long>(pictures), bits.mean);
     progress.update(static_cast<double>(i + 1) / static_cast<double>(pictures), text, static_cast<double>(i + 1));

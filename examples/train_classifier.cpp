@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/data/batcher.hpp"
 #include "easy_diffusion/io/npy.hpp"
 #include "easy_diffusion/nn/models/classifier.hpp"
@@ -52,7 +53,8 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
            const std::vector<std::string>& names) {
   ed::Tensor<float> pictures = ed::io::read_npy<float>(file);
   for (float& v : pictures) {
-    if (!std::isfinite(v)) throw ed::FormatError(file + ": expected finite numbers, got " + std::to_string(v));
+    if (!std::isfinite(v))
+      throw ed::FormatError(file + ": expected finite numbers, got " + ed::number_text(static_cast<double>(v)));
     v = std::clamp(v, 0.0F, 1.0F);
   }
   const auto& config = model.config();
@@ -109,6 +111,7 @@ void program(ex::CommandLine& line) {
   ex::TrainingOptions options;
   options.gamma = 0.7;
   options.default_epochs = 3;
+  options.can_start_from = false;
   options.pictures.mirror = true;
   std::string judged, judge_labels;
   line.describe(

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdio>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/io/text.hpp"
 
@@ -27,13 +27,8 @@ namespace easy_diffusion::examples {
 
 namespace detail {
 
-/// As "%.9g" writes it, whatever the locale; "NaN" where it is not finite.
-inline std::string number(double value, std::chars_format format = std::chars_format::general, int digits = 9) {
-  if (!std::isfinite(value)) return "NaN";
-  char text[400];
-  const auto result = std::to_chars(text, text + sizeof text, value, format, digits);
-  return {text, result.ptr};
-}
+/// As gnuplot wants it: "NaN" where it is not finite.
+inline std::string number(double value) { return std::isfinite(value) ? number_text(value, 9) : "NaN"; }
 
 }  // namespace detail
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/io/text.hpp"
 #include "support/plot.hpp"
@@ -58,8 +58,7 @@ inline void draw_png(const HeatMap& map, const std::filesystem::path& png) {
       fields += detail::number(value) + " ";
       if (!std::isfinite(value)) continue;
       top = std::max(top, std::abs(value));
-      labels +=
-          std::to_string(c) + " " + std::to_string(r) + " " + detail::number(value, std::chars_format::fixed, 2) + "\n";
+      labels += std::to_string(c) + " " + std::to_string(r) + " " + fixed_text(value, 2) + "\n";
     }
     fields += "\n";
     tics += (r ? ", " : "") + script.tick(map.names[r], longest_name) + " " + std::to_string(r);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <filesystem>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "support/gnuplot.hpp"
 
@@ -206,7 +206,7 @@ inline void draw_png(const DensityPlot& plot, const std::filesystem::path& png) 
   script += "set colorbox user origin graph 1.03,0 size graph 0.022,1 noborder\nset cbtics (";
   for (int i = 0; i <= 5; ++i) {
     const double share = 0.2 * i;
-    script += (i ? ", '" : "'") + detail::number(plot.full_scale * share * share, std::chars_format::general, 3) +
+    script += (i ? ", '" : "'") + number_text(plot.full_scale * share * share, 3) +
               "' " + detail::number(top * share);
   }
   script += ")\n$density << EOD\n";

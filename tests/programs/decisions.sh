@@ -10,7 +10,7 @@ mkdir -p "$scratch"
 cd "$scratch" || exit 1
 . "$checks_sh"
 
-train() { "$programs/train_score_model" --smoke --batch 4 --steps 2 "$@"; }
+train() { "$programs/train_score_model" --smoke --batch 4 --steps "${steps:-2}" --threads 1 "$@"; }
 told() { train --model unet_transformer "$@"; }
 sample() { "$programs/sample_score_model" --smoke --steps 2 "$@"; }
 labels() { od -An -v -t d8 -j 128 "$1/labels.npy" | tr -s ' \n' ' '; }
@@ -60,7 +60,7 @@ check "of the classes from 1 on" test "$(labels from_one_samples)" = " 1 2 3 "
 check "and no other in the similarity" sample --checkpoint from_one/checkpoint.safetensors --similarity --out from_one_similar
 check "three rows and columns" test "$(wc -l < from_one_similar/class_similarity.csv)" -eq 10
 refused "--classes: the model has never seen a picture of class 0" sample --checkpoint from_one/checkpoint.safetensors --classes 0,1 --out bad
-check "it goes on" told --data from_one --steps 3 --out from_one --resume
+steps=3 check "it goes on" told --data from_one --out from_one --resume
 classify() { "$programs/train_classifier" --smoke --batch 4 --steps 2 "$@"; }
 idx more_to_test train 28 0 1 0 1
 idx more_to_test t10k 28 0 1 2
@@ -92,7 +92,7 @@ said "starts from few/checkpoint.safetensors, averaged weights after 2 steps" sm
 said "they were trained for other settings: picture is another" smaller.log
 
 # --- options that would change nothing ---------------------------------------------------------------------------------
-refused "--steps" train --steps 0 --out bad
+steps=0 refused "--steps" train --out bad
 refused "--epochs" train --epochs 0 --out bad
 refused "--minutes" train --minutes 0 --out bad
 refused "framing: only a folder of pictures is converted" train --data from_one --framing fit --out bad

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/io/detail/file.hpp"
 #include "easy_diffusion/io/text.hpp"
@@ -53,9 +54,7 @@ namespace detail {
 
 inline std::string csv_number(double value) {
   if (!std::isfinite(value)) return "nan";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", value);
-  return text;
+  return number_text(value);
 }
 
 inline std::string csv_line(const ResultRow& row) {

@@ -31,14 +31,16 @@ enum class Split { train, test };
 
 namespace detail {
 
-/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there, or nothing.
+/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there and no folder, or
+/// nothing.
 inline std::filesystem::path find_idx(const std::filesystem::path& folder, const std::string& stem,
                                       const std::string& kind) {
   for (const char* separator : {"-", "."})
     for (const char* ending : {".gz", ""}) {
       std::filesystem::path path = folder / (stem + separator + kind + "-ubyte" + ending);
       std::error_code ignored;
-      if (std::filesystem::exists(path, ignored)) return path;
+      // Some programs unpack an archive into a folder of its name, beside the file.
+      if (std::filesystem::exists(path, ignored) && !std::filesystem::is_directory(path, ignored)) return path;
     }
   return {};
 }
