@@ -119,7 +119,7 @@ if [ -x "$programs/train_ddpm" ] && [ -x "$programs/sample_ddpm" ]; then
   check "a diffusion model" "$programs/train_ddpm" "${small[@]}" --steps 3 --out ddpm
   start adaptive.log "$programs/sample_ddpm" --checkpoint ddpm/checkpoint.safetensors --sampler rk45 --tolerance 1e-6 --steps 1 \
     --samples 1 --out adaptive
-  sleep 1
+  wait_for_text evaluations adaptive.log
   interrupted adaptive.log $pid
   said "interrupted; nothing was written" adaptive.log
   check "nothing of it" test -z "$(ls adaptive)"
