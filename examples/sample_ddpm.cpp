@@ -20,6 +20,7 @@
 #include "easy_diffusion/diffusion/inpainting.hpp"
 #include "easy_diffusion/diffusion/noised.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/any_sampler.hpp"
 #include "easy_diffusion/diffusion/samplers/flow_heun.hpp"
 #include "easy_diffusion/diffusion/samplers/registry.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
@@ -323,17 +324,17 @@ void program(ex::CommandLine& line) {
   std::optional<Trajectory> trajectory;
   if (options.trajectory) trajectory.emplace(walked, all);
   const char* const of_two = options.guidance == 0 || options.guidance == 1 ? "" : " of two";
-  const auto paint = [&](auto& sampler) {
-    using Sampler = std::remove_reference_t<decltype(sampler)>;
+  const auto paint = [&](df::AnySampler<Pictures>& sampler) {
+    const bool adaptive = sampler.traits().adaptive;
     const std::int64_t declared = sampler.evaluations(levels);
     std::printf("%s after %lld training steps: %lld pictures, %s, %lld steps, %s%lld evaluations%s, %d threads\n",
-                checkpoint.model_settings()["architecture"].template get<std::string>().c_str(),
+                checkpoint.model_settings()["architecture"].get<std::string>().c_str(),
                 static_cast<long long>(checkpoint.steps()), static_cast<long long>(options.samples),
-                options.sampler.c_str(), static_cast<long long>(levels.steps()), Sampler::traits.adaptive ? "at least " : "",
+                options.sampler.c_str(), static_cast<long long>(levels.steps()), adaptive ? "at least " : "",
                 static_cast<long long>(declared), of_two, ed::num_threads());
     std::fflush(stdout);
     // An adaptive sampler chooses steps for each picture, and is told one class at a time.
-    const std::int64_t batch = Sampler::traits.adaptive ? 1 : options.batch;
+    const std::int64_t batch = adaptive ? 1 : options.batch;
     std::int64_t made = 0;
     for (std::int64_t begin = 0; begin < options.samples; begin += batch) {
       const std::int64_t count = std::min(batch, options.samples - begin);
@@ -371,11 +372,10 @@ void program(ex::CommandLine& line) {
     return made;
   };
   // From pure noise, where a model of flow begins, Heun's method is of second order only on the velocity itself.
-  df::FlowHeun<Pictures> flow_heun;
-  const bool on_velocity = model.settings().method == ed::train::DiffusionMethod::flow && options.sampler == "heun";
-  if (on_velocity) df::with_sampler<Pictures>(options.sampler, sampler_options, [](const auto&) {});  // checks the options
-  const std::int64_t evaluations =
-      on_velocity ? paint(flow_heun) : df::with_sampler<Pictures>(options.sampler, sampler_options, paint);
+  df::AnySampler<Pictures> sampler = df::make_sampler<Pictures>(options.sampler, sampler_options);
+  if (model.settings().method == ed::train::DiffusionMethod::flow && options.sampler == "heun")
+    sampler = df::AnySampler<Pictures>(df::FlowHeun<Pictures>());
+  const std::int64_t evaluations = paint(sampler);
   progress.clear();
 
   ex::save_samples(line.out, options.checkpoint, pictures, classes);

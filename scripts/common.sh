@@ -80,12 +80,13 @@ quietly() {
   fi
 }
 
-# build <preset> <jobs> [<target>...]
+# build <preset> <jobs> [<target>...]: configured with the array `settings` besides
+settings=()
 build() {
   local preset="$1" jobs="$2"
   shift 2
   cd "$repository"
-  quietly "build/$preset.configure.log" cmake --preset "$preset"
+  quietly "build/$preset.configure.log" cmake --preset "$preset" "${settings[@]}"
   if [ $# -gt 0 ]; then
     cmake --build --preset "$preset" --parallel "$jobs" --target "$@"
   else

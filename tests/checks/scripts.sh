@@ -166,5 +166,31 @@ expect "no apt" code_is 1
 expect "no apt: one clear line" one_line
 expect "no apt: lists what is needed" complains "libeigen3-dev"
 
+# --- test.sh counts what was skipped, with stand-ins for the build and for ctest ---
+mkdir -p project/build/release/Testing/Temporary
+cp -r "$repository/scripts" project/scripts
+cat >fake/cmake <<'END'
+#!/bin/sh
+echo "cmake $*" >>"$CALLS"
+END
+cat >fake/ctest <<'END'
+#!/bin/sh
+while [ "$1" != --output-log ]; do shift; done
+printf '%s\n' "90% tests passed, 1 tests failed out of 10" "The following tests did not run:" "	  5 - exchange (Skipped)" >"$2"
+printf '%s\n' "SKIP: schedules: there is no reference" "4 passed" "SKIP: schedules: there is no reference" \
+  "SKIP: exchange: no torch" "text of a test: SKIP: not this" >"${2%/*}/Testing/Temporary/LastTest.log"
+exit 8
+END
+chmod +x fake/*
+with project/scripts/test.sh --no-install --jobs 1
+expect "failing tests: exit code 1" code_is 1
+expect "the counts" test "$(tail -n 1 <<<"$output")" = "total: 8 passed, 1 failed, 2 skipped"
+expect "what was skipped, and why" says "skipped: release: schedules: there is no reference"
+expect "a whole test that was skipped" says "skipped: release: exchange: no torch"
+expect "the usual tests alone" called "EASY_DIFFUSION_THOROUGH=OFF"
+with project/scripts/test.sh --no-install --jobs 1 --all
+expect "--all builds with the sanitizers too" called "preset asan-ubsan"
+expect "--all: the thorough tests" called "EASY_DIFFUSION_THOROUGH=ON"
+
 printf '%s passed, %s failed\n' $((checks - failures)) "$failures"
 [ "$failures" -eq 0 ]

@@ -7,6 +7,7 @@
 #include "easy_diffusion/data/load.hpp"
 
 #include "io/file_tools.hpp"
+#include "support/skip.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::test;
@@ -109,7 +110,7 @@ TEST_CASE("Fashion-MNIST: the message says what to install", "[data]") {
 
 TEST_CASE("Fashion-MNIST: as Debian installs it", "[data]") {
   if (!std::filesystem::exists(data::fashion_mnist_folder())) {
-    WARN("skipped: the package dataset-fashion-mnist is not installed");
+    skip("the package dataset-fashion-mnist is not installed");
     return;
   }
   const auto train = data::load_fashion_mnist();

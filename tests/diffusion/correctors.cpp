@@ -192,8 +192,8 @@ TEST_CASE("the rule of a corrector is chosen by name", "[diffusion][corrector]")
   CHECK_THROWS_WITH(sde::langevin_rule_by_name("song"), ContainsSubstring("deviation") && ContainsSubstring("'song'"));
   SamplerOptions options;
   options.langevin_rule = LangevinRule::song_2021;
-  CHECK_NOTHROW(with_sampler<V>("predictor_corrector", options, [](auto&) {}));
-  CHECK_THROWS_WITH(with_sampler<V>("euler", options, [](auto&) {}), ContainsSubstring("takes no Langevin rule"));
+  CHECK_NOTHROW(make_sampler<X>("predictor_corrector", options));
+  CHECK_THROWS_WITH(make_sampler<X>("euler", options), ContainsSubstring("takes no Langevin rule"));
   // By itself a correction has no interval that noise of a path could come from.
   sde::LangevinCorrector<V> corrector({});
   V x(2, 1.0);

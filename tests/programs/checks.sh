@@ -91,6 +91,9 @@ on_full_disk() { # on_full_disk <file> <command...>: exit code 2, one line that 
   fi
 }
 
+# Counted and shown by scripts/test.sh, as are those of the other tests.
+skip() { echo "SKIP: $(basename "$0"): $*"; }
+
 summary() {
   check "nothing was half written" test -z "$(find . -name '*.tmp*' -o -name '*.partial*' -o -name '.lock')"
   echo "$((checks - failures)) passed, $failures failed"

@@ -96,6 +96,8 @@ check "some classes" sample --checkpoint told/checkpoint.safetensors --classes 3
 if command -v gnuplot > /dev/null; then
   check "similarity of classes" sample --checkpoint told/checkpoint.safetensors --similarity --out similar
   check "similarity is drawn" test -s similar/class_similarity.png
+else
+  skip "similarity of classes: gnuplot is not installed"
 fi
 check "fine-tuning from a checkpoint" told --from told/checkpoint.safetensors --steps 2 --out tuned
 classify --out classifier --judge c20/samples.npy --judge-labels c20/labels.npy > agreed.txt 2>&1

@@ -16,6 +16,7 @@
 #include "support/catch.hpp"
 #include "support/golden.hpp"
 #include "support/paths.hpp"
+#include "support/skip.hpp"
 #include "support/zoo.hpp"
 
 namespace {
@@ -24,11 +25,11 @@ using namespace easy_diffusion;
 using namespace easy_diffusion::test;
 namespace fs = std::filesystem;
 
-/// The program, or nothing after a message: tests/CMakeLists.txt says where it is.
+/// The program, or nothing, and the case is said to be skipped: tests/CMakeLists.txt says where it is.
 std::string program() {
   const char* path = std::getenv("EASY_DIFFUSION_RUN_MODEL");
   if (path != nullptr && fs::exists(path)) return path;
-  WARN("skipped: the program run_model is not built");
+  skip("the program run_model is not built");
   return {};
 }
 

@@ -14,6 +14,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/integrate.hpp"
 #include "easy_diffusion/sde/noise.hpp"
@@ -102,8 +103,8 @@ class LangevinCorrector {
           [&](auto& value, const auto& s, const auto& z) {
             using T = std::remove_reference_t<decltype(value)>;
             const double h = lengths_[static_cast<std::size_t>(e++ / each_)];
-            const T moved = value + static_cast<T>(h) * s;
-            value = moved + static_cast<T>(std::sqrt(2 * h)) * z;
+            const T moved = detail::multiply_add(static_cast<T>(h), s, value);
+            value = detail::multiply_add(static_cast<T>(std::sqrt(2 * h)), z, moved);
           },
           x, score_, z_);
     }

@@ -15,6 +15,7 @@
 #include "easy_diffusion/diffusion/noise_step.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/predictor_corrector.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
@@ -103,7 +104,7 @@ class PredictorCorrector {
       sde::update_elements(
           [&level](auto& e, const auto& from) {
             using T = std::remove_reference_t<decltype(e)>;
-            e = (static_cast<T>(level.alpha) * e - from) / static_cast<T>(level.sigma * level.sigma);
+            e = sde::detail::multiply_add(static_cast<T>(level.alpha), e, -from) / static_cast<T>(level.sigma * level.sigma);
           },
           out, at);
     };
