@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/detail/deviates.hpp"
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/detail/philox.hpp"
 #include "easy_diffusion/core/error.hpp"
 
@@ -52,7 +53,7 @@ inline constexpr std::uint32_t inpainting = 20;                ///< known parts 
 inline constexpr std::uint32_t user = 1U << 16;     ///< first number that is never used here
 }  // namespace streams
 
-namespace detail {
+namespace detail::inline EASY_DIFFUSION_ISA {
 
 /// The blocks `[first, first + lanes)` of an address, as four arrays of words: the low 32 bits of each element.
 template <std::size_t lanes>
@@ -167,7 +168,9 @@ T one_deviate(const NoiseAddress& address, std::uint64_t i) {
   return buffer[i % per_block];
 }
 
-}  // namespace detail
+}  // namespace detail::inline EASY_DIFFUSION_ISA
+
+inline namespace EASY_DIFFUSION_ISA {
 
 /// out[j] = standard normal deviate number `first + j` of that address. T is float or double (which have
 /// different deviates: a double is not a float with more digits).
@@ -217,5 +220,7 @@ template <class T = double>
     std::swap(order[i - 1], order[static_cast<std::size_t>(uniform_integer(i, address, i))]);
   return order;
 }
+
+}  // inline namespace EASY_DIFFUSION_ISA
 
 }  // namespace easy_diffusion

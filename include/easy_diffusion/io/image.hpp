@@ -156,7 +156,7 @@ template <detail::Array A>
   const auto height = static_cast<int>(shape[0]);
   const auto width = static_cast<int>(shape[1]);
   const auto channels = static_cast<int>(shape[2]);
-  if (stbi_write_png_to_func(append, &png, width, height, channels, bytes.data(), width * channels) == 0)
+  if (detail::stbi_write_png_to_func(append, &png, width, height, channels, bytes.data(), width * channels) == 0)
     throw Error("PNG: no memory for the picture " + shape.to_string());
   return png;
 }
