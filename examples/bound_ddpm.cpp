@@ -131,6 +131,7 @@ void program(ex::CommandLine& line) {
       options.data, {.split = ed::data::Split::test,
                      .size = square ? std::optional<std::int64_t>(settings.height) : std::nullopt,
                      .channels = settings.channels});
+  ex::print_left_out(set);
   check(set, model, checkpoint.training_settings(), options);
   ex::take_turns_of_classes(set);
   std::printf("%lld held-out pictures, %lld steps of %lld, %d threads\n", static_cast<long long>(options.pictures),

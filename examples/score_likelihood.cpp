@@ -106,6 +106,7 @@ void program(ex::CommandLine& line) {
     as_trained.channels = ed::zoo::picture_channels(*network);
   }
   auto set = ed::data::load_dataset(data, as_trained);
+  ex::print_left_out(set);
   if (trained && std::array{set.height(), set.width()} != *trained)
     throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string((*trained)[0]) + "x" +
                          std::to_string((*trained)[1]) + ", as the model was trained on, got " +

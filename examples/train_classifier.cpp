@@ -111,6 +111,7 @@ void program(ex::CommandLine& line) {
   ex::TrainingOptions options;
   options.gamma = 0.7;
   options.default_epochs = 3;
+  options.can_start_from = false;
   options.pictures.mirror = true;
   std::string judged, judge_labels;
   line.describe(

@@ -17,6 +17,7 @@
 #include "easy_diffusion/data/image_dataset.hpp"
 #include "easy_diffusion/data/load.hpp"
 #include "easy_diffusion/data/subset.hpp"
+#include "easy_diffusion/io/detail/file.hpp"
 #include "support/options.hpp"
 
 namespace easy_diffusion::examples {
@@ -51,6 +52,19 @@ inline void take_turns_of_classes(data::ImageDataset& dataset) {
     return;
   dataset = data::subset(dataset, data::fair_order(dataset));
   std::printf("pictures are counted in turns of the classes, as they come class after class\n");
+}
+
+/// Says which files of a folder of pictures are none, in one line, where there are any.
+inline void print_left_out(const data::ImageDataset& set) {
+  if (set.left_out.empty()) return;
+  constexpr std::size_t most = 5;
+  std::string names;
+  for (std::size_t i = 0; i < set.left_out.size() && i < most; ++i)
+    names += (i == 0 ? "" : ", ") + io::detail::in_quotes(set.left_out[i]);
+  std::printf("%s\n", printable(io::detail::in_quotes(set.name) + ": left out as no pictures: " +
+                               std::to_string(set.left_out.size()) + " (" + names +
+                               (set.left_out.size() > most ? ", ...)" : ")"))
+                          .c_str());
 }
 
 struct DatasetOptions {
@@ -90,6 +104,7 @@ struct DatasetOptions {
     if (framing == "fit") options.framing = data::Framing::fit;
     if (framing == "stretch") options.framing = data::Framing::stretch;
     data::ImageDataset dataset = data::load_dataset(path, options);
+    print_left_out(dataset);
     std::string said;
     if (data::is_picture_folder(path))
       said += std::string(", ") + (framing == "fit" ? "fitted into" : framing == "stretch" ? "stretched to" : "cropped to") +

@@ -15,8 +15,8 @@
 namespace easy_diffusion::examples {
 
 /// To be called first of all. Descriptors 0, 1 and 2 that are closed are opened on /dev/null: otherwise the next file that is
-/// opened would get the number, and what is printed would land in it. Printing to a pipe that nobody reads fails instead of
-/// ending the program.
+/// opened would get the number, and what is printed would land in it. Printing to a pipe that nobody reads, and writing a file
+/// beyond the caller's limit, fail instead of ending the program.
 inline void prepare_standard_streams() {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(descriptor, F_GETFD) != -1 || errno != EBADF) continue;
@@ -25,6 +25,7 @@ inline void prepare_standard_streams() {
       static_cast<void>(::open("/", O_RDONLY | O_DIRECTORY));
   }
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 /// To be called at the end. \return why some of what was printed has not arrived; empty where all has, and where its reader

@@ -137,7 +137,8 @@ void run_training(Trainer& trainer, const TrainingOptions& options, const std::f
     if (!between_steps)
       throw ValueError(std::string(error.what()) +
                        (saved_step < 0 ? "; there is no checkpoint yet"
-                                       : "; " + checkpoint.string() + " is as it was after step " + std::to_string(saved_step)));
+                                       : "; " + checkpoint.string() + " is as it was after step " + std::to_string(saved_step) +
+                                             (options.can_start_from ? ", and another run can start --from it" : "")));
     try {
       save();
     } catch (const Error&) {}

@@ -47,6 +47,7 @@ struct TrainingOptions {
   bool resume = false;
   bool overwrite = false;
   std::int64_t default_epochs = 10;  ///< where no end is asked for
+  bool can_start_from = true;        ///< the program has --from
 
   void add_to(CommandLine& line) {
     pictures.add_to(line);

@@ -72,7 +72,6 @@ on_full_disk() { # on_full_disk <file> <command...>: exit code 2, one line that 
   shift
   checks=$((checks + 1))
   (
-    trap '' XFSZ
     ulimit -f 100
     "$@"
   ) > full.out 2> full.err

@@ -182,7 +182,14 @@ def main():
         refused(what, "from_safetensors", bad, back)
     refused("whole number", "from_safetensors", _replaced(bad, good, b'"step":"5000"', b'"step":"five"'), back, "--snapshot")
     refused("no running average", "from_safetensors", _plain(weights), back, "--weights", "ema")
-    check("nothing half written", not list(SCRATCH.glob("*.tmp")))
+    check("nothing half written", not list(SCRATCH.glob("*.tmp")) + list(SCRATCH.glob(".*.partial")))
+    file.chmod(0o600)
+    bystander = pathlib.Path(str(file) + ".tmp")
+    bystander.write_text("another's")
+    converted("to_safetensors", snapshot, file, "--snapshot")
+    check("the mode is kept", file.stat().st_mode & 0o777 == 0o600)
+    check("another's file is left alone", bystander.read_text() == "another's")
+    bystander.unlink()
 
 
 VICTIM = SCRATCH / "victim"

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import sys
+import tempfile
 
 import torch
 
@@ -68,11 +69,23 @@ def write(path, tensors, metadata):
 
 
 def replace(path, fill):
-    """Writes beside the file and renames: it is whole or as before."""
-    temporary = str(path) + ".tmp"
+    """Writes beside the file, under a name of its own, and renames: it is whole or as before, and keeps its mode."""
+    path = os.path.realpath(path)
+    handle, temporary = tempfile.mkstemp(
+        dir=os.path.dirname(path), prefix=f".{os.path.basename(path)[:200]}.", suffix=".partial"
+    )
     try:
-        with open(temporary, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             fill(file)
+            if os.path.exists(path):
+                mode = os.stat(path).st_mode & 0o777
+            else:
+                mask = os.umask(0)
+                os.umask(mask)
+                mode = 0o666 & ~mask
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):

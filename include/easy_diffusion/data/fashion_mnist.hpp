@@ -31,7 +31,8 @@ enum class Split { train, test };
 
 namespace detail {
 
-/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there, or nothing.
+/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there and no folder, or
+/// nothing.
 inline std::filesystem::path find_idx(const std::filesystem::path& folder, const std::string& stem,
                                       const std::string& kind) {
   for (const char* separator : {"-", "."})

@@ -27,6 +27,9 @@ struct PictureOptions {
   std::int64_t channels = 3;  ///< 1 grey, 3 red, green, blue
   Framing framing = Framing::crop;
   double max_enlargement = 2;  ///< a picture that would have to grow by more is refused; at least 1
+  bool upright = true;         ///< files are turned as a camera's note in them says; false: as they are stored
+  /// Most memory, in bytes, that decoding files may take, all threads together; framing takes as much again
+  std::int64_t max_bytes = std::int64_t{1} << 30;
 };
 
 /// \throw ValueError naming the option that is out of range
@@ -38,6 +41,8 @@ inline void check(const PictureOptions& options) {
                      std::to_string(options.channels));
   if (!(options.max_enlargement >= 1))
     throw ValueError("pictures: enlargement: expected at least 1, got " + number_text(options.max_enlargement));
+  if (options.max_bytes < 1)
+    throw ValueError("pictures: max_bytes: expected at least 1, got " + std::to_string(options.max_bytes));
 }
 
 namespace detail {

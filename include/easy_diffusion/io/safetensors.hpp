@@ -91,6 +91,8 @@ class SafetensorsFile {
     return found->second;
   }
 
+  [[nodiscard]] bool has_metadata(const std::string& key) const { return header_.metadata.contains(key); }
+
   /// A copy of a tensor. T float or double reads F16, BF16, F32 and F64, rounding where it must; an integer T
   /// reads the integer types that fit into it, and BOOL. \throw FormatError naming the tensor: no such name,
   /// another kind of dtype, or with `Finite::required` the first

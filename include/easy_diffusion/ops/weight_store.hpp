@@ -41,16 +41,16 @@ class WeightStore {
 
   /// The tensor of that key, made by `make()` where it is not there yet. \return a second owner of it
   template <class Make>
-  Tensor<T> get(const WeightKey& key, Make&& make) {
+  SharedTensor<T> get(const WeightKey& key, Make&& make) {
     // A list that only grows, without a lock: a process that forks leaves none locked in its child.
     Entry* first = first_.load(std::memory_order_acquire);
-    if (Entry* found = find(first, key)) return found->tensor.shared();
+    if (Entry* found = find(first, key)) return found->tensor;
     std::unique_ptr<Entry> fresh(new Entry{key, make(), nullptr});
     do {
-      if (Entry* found = find(first, key)) return found->tensor.shared();
+      if (Entry* found = find(first, key)) return found->tensor;
       fresh->next = first;
     } while (!first_.compare_exchange_weak(first, fresh.get(), std::memory_order_acq_rel, std::memory_order_acquire));
-    return fresh.release()->tensor.shared();
+    return fresh.release()->tensor;
   }
 
   /// Forgets all. \pre nobody asks meanwhile, as nobody may while a weight changes
@@ -62,7 +62,7 @@ class WeightStore {
  private:
   struct Entry {
     WeightKey key;
-    Tensor<T> tensor;
+    SharedTensor<T> tensor;
     Entry* next;
   };
 

@@ -52,7 +52,7 @@ struct ColumnPanels {
   const T* data = nullptr;
   std::int64_t tap_stride = 0, channel_stride = 0;  ///< of what is not packed
   bool is_packed = false;
-  Tensor<T> packed;
+  SharedTensor<T> packed;
 
   /// First element of a panel, and its strides.
   struct Panel {
@@ -116,8 +116,8 @@ struct StoredWeight {
 
   /// What `make()` returns for a product of that many taps, channels and columns, kept where there is a store.
   template <class Make>
-  [[nodiscard]] Tensor<T> laid_out(WeightLayout layout, std::int64_t taps, std::int64_t channels, std::int64_t columns,
-                                   PanelStrides strides, bool flipped, Make&& make) const {
+  [[nodiscard]] SharedTensor<T> laid_out(WeightLayout layout, std::int64_t taps, std::int64_t channels,
+                                         std::int64_t columns, PanelStrides strides, bool flipped, Make&& make) const {
     if (store == nullptr) return make();
     return store->get({.kernels = &easy_diffusion::detail::isa_mark,
                        .weight = data,
@@ -150,7 +150,7 @@ ColumnPanels<T> make_panels(StoredWeight<T> b, std::int64_t taps, std::int64_t c
   result.packed = b.laid_out(WeightLayout::panels, taps, channels, columns, strides, false,
                              [&] { return pack_panels(b.data, taps, channels, columns, strides); });
   result.is_packed = true;
-  result.data = std::as_const(result.packed).data();
+  result.data = result.packed.data();
   return result;
 }
 

@@ -432,7 +432,7 @@ class Winograd {
   UnitConvolution g_;
   std::int64_t tiles_h_, tiles_w_, padded_;
   std::int64_t u_stride_;  ///< from a point to the next
-  Tensor<T> u_;            ///< transformed weights, [point][panel][in_c][columns of the panel]
+  SharedTensor<T> u_;      ///< transformed weights, [point][panel][in_c][columns of the panel]
 };
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

@@ -393,7 +393,7 @@ class StridedWinograd {
   ConvolutionGeometry g_;
   std::int64_t tiles_h_, tiles_w_;
   std::int64_t u_stride_ = 0;  ///< from a weight to the next
-  Tensor<T> u_;  ///< transformed weights, [weight][panel][channel][columns of the panel]
+  SharedTensor<T> u_;          ///< transformed weights, [weight][panel][channel][columns of the panel]
 };
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail
