@@ -85,7 +85,7 @@ struct Options {
              "clean picture");
     line.add("--eta", eta, "share of the posterior's noise, for samplers that take it", 0.0, 100.0);
     line.add("--variance", variance,
-             "of ddpm's steps: fixed_small, fixed_large, learned (of single timesteps: right only with all steps) or "
+             "of ddpm's steps: fixed_small, fixed_large, learned (of single timesteps: only with all steps) or "
              "learned_range; what the model was trained for where nothing is given");
     line.add("--churn", churn, "noise that edm adds and removes", 0.0, 1e6);
     line.add("--tolerance", tolerance, "relative and absolute, of rk45's steps", 1e-12, 1.0);

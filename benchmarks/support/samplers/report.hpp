@@ -85,7 +85,9 @@ struct MeasuredGrid {
   for (const Contender& c : all_contenders()) {
     const SamplerFacts facts = facts_of(c);
     text += detail::markdown_row(
-        {"`" + c.name + "`", std::to_string(facts.traits.order),
+        {"`" + c.name + "`",
+         std::to_string(facts.traits.order) +
+             (facts.traits.best_order > 0 ? " (" + std::to_string(facts.traits.best_order) + ")" : ""),
          facts.traits.adaptive ? "as the tolerance asks" : std::to_string(facts.evaluations_a_step),
          std::to_string(facts.traits.history), facts.draws_noise ? "yes" : "no", facts.traits.any_start ? "yes" : "no",
          facts.traits.adaptive ? "-" : std::string(diffusion::spacing_names[static_cast<std::size_t>(c.spacing)]),

@@ -15,10 +15,20 @@
 
 namespace easy_diffusion::diffusion {
 
+/// Conditions under which samplers have a higher order.
+namespace best_where {
+inline constexpr const char* with_past = "an exact past, or a start at so much noise that x0 hardly changes";
+inline constexpr const char* equal_steps = "an exact past, and steps that are equal in sigma / alpha";
+inline constexpr const char* exact_past = "an exact past";
+inline constexpr const char* linear = "a denoiser that is linear in x, as of Gaussian data";
+}  // namespace best_where
+
 /// What a sampler declares and a test measures.
 struct SamplerTraits {
   int order = 1;            ///< of the global error against the probability-flow equation, down to a level that has noise;
                             ///< of a stochastic sampler: weak order
+  int best_order = 0;       ///< a higher one, which is measured too, under the condition `best_where`; 0: there is none
+  const char* best_where = "";
   int history = 0;          ///< earlier steps that a step looks back on
   bool stochastic = false;  ///< asks the noise source
   bool adaptive = false;    ///< chooses its own steps: `evaluations` is the least it can make
@@ -71,8 +81,15 @@ struct SampleResult {
 struct NoNoise {
   template <sde::State S>
   void increment(const sde::Step&, S&) const {
-    throw ValueError("sampler: this sampler needs a noise source");
+    refuse();
   }
+  template <sde::State S>
+  void increment(const sde::Step&, S&, S&) const {
+    refuse();
+  }
+
+ private:
+  [[noreturn]] static void refuse() { throw ValueError("sampler: this sampler needs a noise source"); }
 };
 
 namespace detail {

@@ -27,7 +27,10 @@ class DpmSolverMultistep {
 
  public:
   using state_type = S;
-  static constexpr SamplerTraits traits{.order = std::min(order, 2), .history = order - 1};
+  static constexpr SamplerTraits traits{.order = std::min(order, 2),
+                                        .best_order = order > 2 ? order : 0,
+                                        .best_where = best_where::with_past,
+                                        .history = order - 1};
 
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
   [[nodiscard]] const S& predicted_x0() const noexcept { return history_[0]; }

@@ -25,7 +25,10 @@ class Ipndm : public detail::EpsilonMultistep<S, order> {
   using detail::EpsilonMultistep<S, order>::history_;
 
  public:
-  static constexpr SamplerTraits traits{.order = std::min(order, 2), .history = order - 1};
+  static constexpr SamplerTraits traits{.order = std::min(order, 2),
+                                        .best_order = order > 2 ? order : 0,
+                                        .best_where = best_where::equal_steps,
+                                        .history = order - 1};
 
   void start(const NoiseLevels& levels) {
     detail::check_levels<Ipndm>("iPNDM", levels);

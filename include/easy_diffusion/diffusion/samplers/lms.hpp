@@ -26,7 +26,11 @@ class Lms : public detail::EpsilonMultistep<S, order> {
   using detail::EpsilonMultistep<S, order>::history_;
 
  public:
-  static constexpr SamplerTraits traits{.order = std::min(order, 2), .history = order - 1, .any_direction = true};
+  static constexpr SamplerTraits traits{.order = std::min(order, 2),
+                                        .best_order = order > 2 ? order : 0,
+                                        .best_where = best_where::exact_past,
+                                        .history = order - 1,
+                                        .any_direction = true};
 
   void start(const NoiseLevels& levels) {
     detail::check_levels<Lms>("LMS", levels);

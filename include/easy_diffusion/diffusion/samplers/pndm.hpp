@@ -28,7 +28,8 @@ template <sde::State S>
 class Pndm {
  public:
   using state_type = S;
-  static constexpr SamplerTraits traits{.order = 2, .history = 3};
+  static constexpr SamplerTraits traits{
+      .order = 2, .best_order = 4, .best_where = best_where::equal_steps, .history = 3};
 
   /// \param path levels between those of the run
   /// \throw ValueError for an empty function

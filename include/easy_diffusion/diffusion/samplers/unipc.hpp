@@ -30,7 +30,10 @@ class UniPc {
 
  public:
   using state_type = S;
-  static constexpr SamplerTraits traits{.order = std::min(order + 1, 3), .history = order};
+  static constexpr SamplerTraits traits{.order = std::min(order + 1, 3),
+                                        .best_order = order > 2 ? order + 1 : 0,
+                                        .best_where = best_where::with_past,
+                                        .history = order};
 
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
   [[nodiscard]] const S& predicted_x0() const noexcept { return history_[0]; }
