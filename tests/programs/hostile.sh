@@ -28,7 +28,7 @@ names=(
   $'`touch pwned`'
   $'\'"$(touch pwned); touch pwned #'
   $'\e]0;title\a\e[2J\e[31m red'
-  $'=1+1,"quoted" 100% {/Bold b}_x^y @z \\'
+  $'=1+1,"quoted" 100% {Bold b}_x^y @z \\'
   $'\u202egpj.exe \u009b31m'
 )
 for split in train test; do
