@@ -28,7 +28,7 @@ names=(
   $'`touch pwned`'
   $'\'"$(touch pwned); touch pwned #'
   $'\e]0;title\a\e[2J\e[31m red'
-  $'=1+1,"quoted" 100% {/Bold b}_x^y @z \\'
+  $'=1+1,"quoted" 100% {Bold b}_x^y @z \\'
   $'\u202egpj.exe \u009b31m'
 )
 for split in train test; do
@@ -85,8 +85,8 @@ for program in train_score_model train_classifier; do
   refused "--out: expected a folder, got ''" run $program --out ""
   refused "'file' is a file and no folder" run $program --out file/a/b
   refused "name too long" run $program --out "$long"
-  for number in nan inf "" 1e999 -1; do refused "--learning-rate: expected a number from" run $program --learning-rate="$number" --out bad; done
-  for number in nan inf "" 1e99 1.5 -1; do refused "--seed: expected a whole number from 0 to 18446744073709551615" run $program --seed="$number" --out bad; done
+  for number in nan inf "" 1e999 -1; do refused "--learning-rate: expected a number from" run $program --learning-rate "$number" --out bad; done
+  for number in nan inf "" 1e99 1.5 -1; do refused "--seed: expected a whole number from 0 to 18446744073709551615" run $program --seed "$number" --out bad; done
 done
 refused "--checkpoint: expected a text, got ''" run sample_score_model --checkpoint "" --out bad
 refused "file/x: cannot open: Not a directory" run sample_score_model --checkpoint file/x --out bad
