@@ -21,6 +21,7 @@
 #include "easy_diffusion/diffusion/schedule.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
+#include "support/classes.hpp"
 #include "support/interrupt.hpp"
 #include "support/progress.hpp"
 #include "support/samplers/contenders.hpp"
@@ -29,6 +30,7 @@
 #include "support/samplers/pictures.hpp"
 #include "support/samplers/report.hpp"
 #include "support/samplers/results.hpp"
+#include "support/try_to_draw.hpp"
 
 namespace ed = easy_diffusion;
 namespace ex = easy_diffusion::examples;
@@ -179,6 +181,8 @@ class PictureBenchmark {
                       .classes = model_.classes()},
         judge_(judge_config_) {
     if (model_.classes() < 1) throw ed::ValueError(options.checkpoint + ": expected a model that is told classes");
+    if (!ex::unseen_classes(checkpoint_.training_settings()).empty())
+      throw ed::ValueError(options.checkpoint + ": expected a model that has seen pictures of every class that it is told");
     if (training_.labels.empty() || test_.labels.empty())
       throw ed::FormatError(options.data + ": expected pictures with labels");
     ed::train::Checkpoint(options.classifier).load_weights(judge_);
@@ -287,6 +291,7 @@ void program(ex::CommandLine& line) {
   Options options;
   line.describe("Compares all samplers at equal numbers of evaluations, on exact mixtures and on a trained model.");
   options.add_to(line);
+  line.results_are_files = true;
   line.parse();
   if (line.smoke) {
     if (!line.given("--samples")) options.samples = 256;
@@ -313,21 +318,21 @@ void program(ex::CommandLine& line) {
     measure_mixture("mixture_64d", bench::mixture_64d(), options, cells, line.seed, results);
     if (!options.checkpoint.empty() && !interrupted) PictureBenchmark(options, line.seed, results).measure(cells);
   }
-  std::printf("%zu numbers: %s\n", results.rows().size(), (line.out / "samplers.csv").c_str());
-  if (interrupted) {
-    std::printf("interrupted; the same command goes on\n");
-    return;
-  }
+  std::printf("%zu numbers: %s\n", results.rows().size(), ex::printable(line.out / "samplers.csv").c_str());
+  if (interrupted) throw ex::Interrupted("interrupted; the same command goes on");
   for (const bench::Measure& measure : bench::all_measures()) {
     const auto png = line.out / ("samplers_" + measure.set + "_" + measure.metric + ".png");
-    if (bench::draw(results, measure, png)) std::printf("%s\n", png.c_str());
+    const auto draw = [&] {
+      if (bench::draw(results, measure, png)) std::printf("%s\n", ex::printable(png).c_str());
+    };
+    if (options.report)
+      draw();  // it is all that was asked for
+    else
+      ex::try_to_draw(draw);
   }
   if (!options.markdown.empty()) bench::update_document(options.markdown, results);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 0 && interrupted ? 130 : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

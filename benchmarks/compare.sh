@@ -33,7 +33,7 @@ while [ $# -gt 0 ]; do
     --rows) rows="$(value "$1" $# "${2:-}")"; shift ;;
     --threads) threads="$(value "$1" $# "${2:-}")"; whole_number "$1" "$threads" 1; shift ;;
     --repetitions) repetitions="$(value "$1" $# "${2:-}")"; whole_number "$1" "$repetitions" 1; shift ;;
-    --out) out="$(value "$1" $# "${2:-}")"; outs+=(--out "$out"); shift ;;
+    --out) out="$(value "$1" $# "${2:-}")"; outs+=(--out="$out"); shift ;;
     --peers) peers="$(value "$1" $# "${2:-}")"; shift ;;
     --build) build="$(value "$1" $# "${2:-}")"; shift ;;
     --install) install=yes ;;
@@ -84,6 +84,6 @@ fi
 }
 cmake --build "$build" --target bench_models bench_ops bench_paths >&2
 
-mkdir -p "$peers"
-exec python3 "$support/compare.py" --turns "$turns" --rows "$rows" --threads "$threads" --repetitions "$repetitions" \
-  --build "$build" --peers "$(cd "$peers" && pwd)" "${outs[@]}"
+mkdir -p -- "$peers"
+exec python3 "$support/compare.py" --turns "$turns" --rows="$rows" --threads "$threads" --repetitions "$repetitions" \
+  --build="$build" --peers "$(cd -- "$peers" && pwd)" "${outs[@]}"

@@ -1,6 +1,7 @@
-# The two small compiled libraries beside the headers.
+# The small compiled libraries beside the headers.
 #
-#   easy_diffusion_stb     the implementations of the stb headers; linked by the interface target
+#   easy_diffusion_stb     what is used of the stb headers, hidden behind names of this library; linked by the interface target
+#   easy_diffusion_pictures  what reads PNG, JPEG and GIF; linked by the interface target
 #   easy_diffusion_models  explicit instantiations of operations and models (cmake/compiled/models/*.cpp). A program that links it is compiled with
 #                          EASY_DIFFUSION_EXTERN_TEMPLATES and takes the models' code from here: it compiles
 #                          fast. It is for the programs of this build and is not installed.
@@ -13,8 +14,23 @@ set_target_properties(easy_diffusion_stb PROPERTIES
   CXX_CLANG_TIDY "")
 target_compile_features(easy_diffusion_stb PRIVATE cxx_std_17)
 target_compile_options(easy_diffusion_stb PRIVATE -w)
+target_include_directories(easy_diffusion_stb PRIVATE "${CMAKE_CURRENT_LIST_DIR}/../include")
 target_link_libraries(easy_diffusion_stb PRIVATE "$<BUILD_INTERFACE:easy_diffusion_dependency_stb>")
 target_link_libraries(easy_diffusion INTERFACE easy_diffusion_stb)
+
+add_library(easy_diffusion_pictures STATIC "${CMAKE_CURRENT_LIST_DIR}/compiled/pictures.cpp")
+add_library(easy_diffusion::pictures ALIAS easy_diffusion_pictures)
+set_target_properties(easy_diffusion_pictures PROPERTIES
+  POSITION_INDEPENDENT_CODE ON
+  EXPORT_NAME pictures)
+target_compile_features(easy_diffusion_pictures PRIVATE cxx_std_20)
+target_include_directories(easy_diffusion_pictures PRIVATE "${PROJECT_SOURCE_DIR}/include")
+target_link_libraries(easy_diffusion_pictures PRIVATE
+  "$<BUILD_INTERFACE:easy_diffusion_warnings>"
+  "$<BUILD_INTERFACE:easy_diffusion_dependency_png>"
+  "$<BUILD_INTERFACE:easy_diffusion_dependency_jpeg>"
+  "$<BUILD_INTERFACE:easy_diffusion_dependency_gif>")
+target_link_libraries(easy_diffusion INTERFACE easy_diffusion_pictures)
 
 # What the programs of this build link: the models where they exist, the bare headers otherwise.
 set(easy_diffusion_for_programs easy_diffusion)

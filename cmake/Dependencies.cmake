@@ -138,6 +138,19 @@ else()
   target_link_libraries(easy_diffusion_dependency_gif INTERFACE easy_diffusion_gif)
 endif()
 
+# --- libpng and libjpeg --------------------------------------------------------------------------------------
+# Not downloaded: every system has them, and libjpeg-turbo is not built from a list of files.
+foreach(format PNG JPEG)
+  string(TOLOWER ${format} name)
+  easy_diffusion_dependency(${name})
+  find_package(${format} QUIET)
+  if(NOT TARGET ${format}::${format})
+    message(FATAL_ERROR "easy_diffusion: lib${name} is not installed; the package is lib${name}-dev "
+                        "(scripts/setup.sh installs it)")
+  endif()
+  target_link_libraries(easy_diffusion_dependency_${name} INTERFACE ${format}::${format})
+endforeach()
+
 # --- OpenMP and threads --------------------------------------------------------------------------------------
 easy_diffusion_dependency(openmp)
 find_package(OpenMP QUIET COMPONENTS CXX)
@@ -152,7 +165,7 @@ target_link_libraries(easy_diffusion_dependency_openmp INTERFACE Threads::Thread
 
 # A project that takes this one in by add_subdirectory links to the library from above this folder, where
 # imported targets are seen only if they are global.
-foreach(target Eigen3::Eigen xsimd nlohmann_json::nlohmann_json ZLIB::ZLIB GIF::GIF OpenMP::OpenMP_CXX Threads::Threads)
+foreach(target Eigen3::Eigen xsimd nlohmann_json::nlohmann_json ZLIB::ZLIB GIF::GIF PNG::PNG JPEG::JPEG OpenMP::OpenMP_CXX Threads::Threads)
   if(TARGET ${target})
     get_target_property(imported ${target} IMPORTED)
     get_target_property(folder ${target} SOURCE_DIR)
@@ -163,7 +176,7 @@ foreach(target Eigen3::Eigen xsimd nlohmann_json::nlohmann_json ZLIB::ZLIB GIF::
 endforeach()
 
 set(easy_diffusion_dependencies)
-foreach(name eigen xsimd stb json zlib gif openmp)
+foreach(name eigen xsimd stb json zlib gif png jpeg openmp)
   list(APPEND easy_diffusion_dependencies easy_diffusion_dependency_${name})
 endforeach()
 

@@ -1,4 +1,4 @@
-# Installs the headers, the stb library and a config package. Dependencies are found again by the package
+# Installs the headers, the small compiled libraries and a config package. Dependencies are found again by the package
 # itself (cmake/easy_diffusion-config.cmake.in), whichever way this build came by them.
 
 include(CMakePackageConfigHelpers)
@@ -7,7 +7,7 @@ set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/easy_diffusion")
 
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/" DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILES_MATCHING PATTERN "*.hpp")
-install(TARGETS easy_diffusion easy_diffusion_stb EXPORT easy_diffusion-targets
+install(TARGETS easy_diffusion easy_diffusion_stb easy_diffusion_pictures EXPORT easy_diffusion-targets
   ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}")
 install(EXPORT easy_diffusion-targets NAMESPACE easy_diffusion:: DESTINATION "${package_dir}")
 

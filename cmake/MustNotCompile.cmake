@@ -1,14 +1,15 @@
-# easy_diffusion_must_not_compile(<name> <source> <regex> [LINK <libraries>...])
+# easy_diffusion_must_not_compile(<name> <source> <regex> [LINK <libraries>...] [OPTIONS <compiler options>...])
 #
 # Registers the test must_not_compile_<name>. It passes only when <source>, compiled with MUST_NOT_COMPILE
 # defined, fails with a message that matches <regex> (as CMake spells them). Where <source> names
 # MUST_NOT_COMPILE, it is compiled once more without it and must then succeed: so the file is known to fail
-# for the guarded lines and for nothing else.
+# for the guarded lines and for nothing else. OPTIONS go with MUST_NOT_COMPILE: where the source is right and they are
+# not, a comment names the macro.
 
 include_guard(GLOBAL)
 
 function(easy_diffusion_must_not_compile name source regex)
-  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "" "LINK;OPTIONS" ${ARGN})
   get_filename_component(source "${source}" ABSOLUTE)
   if(NOT EXISTS "${source}")
     message(FATAL_ERROR "easy_diffusion_must_not_compile(${name}): there is no ${source}")
@@ -34,6 +35,7 @@ function(easy_diffusion_must_not_compile name source regex)
     set_target_properties(${target} PROPERTIES CXX_CLANG_TIDY "")
     if(kind STREQUAL "broken")
       target_compile_definitions(${target} PRIVATE MUST_NOT_COMPILE)
+      target_compile_options(${target} PRIVATE ${arg_OPTIONS})
     endif()
   endforeach()
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/fashion_mnist.hpp"
 #include "easy_diffusion/data/load.hpp"
@@ -19,10 +20,13 @@
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/train/diffusion_model.hpp"
+#include "support/classes.hpp"
+#include "support/dataset.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/plot.hpp"
 #include "support/progress.hpp"
+#include "support/try_to_draw.hpp"
 
 namespace ed = easy_diffusion;
 namespace ex = easy_diffusion::examples;
@@ -65,7 +69,8 @@ df::GaussianDiffusion make_chain(const ed::train::DiffusionSettings& settings, c
 }
 
 /// \throw ShapeError, ValueError where the model cannot be shown these pictures
-void check(const ed::data::ImageDataset& set, const ed::train::DiffusionModel<float>& model, const Options& options) {
+void check(const ed::data::ImageDataset& set, const ed::train::DiffusionModel<float>& model,
+           const nlohmann::json& training_settings, const Options& options) {
   const auto& settings = model.settings();
   if (set.images.shape().with_front(1) != settings.pictures(1))
     throw ed::ShapeError(set.name + ": expected pictures " + settings.pictures(1).to_string() +
@@ -79,6 +84,13 @@ void check(const ed::data::ImageDataset& set, const ed::train::DiffusionModel<fl
   if (largest >= model.classes())
     throw ed::ValueError(set.name + ": expected classes from 0 to " + std::to_string(model.classes() - 1) +
                          ", which the model is told, got " + std::to_string(largest));
+  const auto names = ex::class_names(training_settings);
+  if (!names.empty() && !set.class_names.empty() && names != set.class_names)
+    throw ed::ValueError(set.name + ": its classes have other names than those that the model was trained on");
+  const auto unseen = ex::unseen_classes(training_settings);
+  for (const std::int64_t label : set.labels)
+    if (std::find(unseen.begin(), unseen.end(), label) != unseen.end())
+      throw ed::ValueError(set.name + ": has pictures of class " + std::to_string(label) + ", of which the model has seen none");
 }
 
 void save(const ex::CommandLine& line, const df::GaussianDiffusion& chain, const df::VariationalBound& bound,
@@ -87,25 +99,22 @@ void save(const ex::CommandLine& line, const df::GaussianDiffusion& chain, const
   ex::Curve curve{.label = {}, .x = {}, .y = {}};
   for (std::int64_t t = 0; t < chain.steps(); ++t) {
     const double bits = bound.terms[static_cast<std::size_t>(t)];
-    char text[64];
-    std::snprintf(text, sizeof text, "%lld,%.9g\n", static_cast<long long>(chain.timestep(t)), bits);
-    csv += text;
+    csv += std::to_string(chain.timestep(t)) + "," + ed::number_text(bits, 9) + "\n";
     curve.x.push_back(static_cast<double>(chain.timestep(t)));
     curve.y.push_back(bits);
   }
-  char text[64];
-  std::snprintf(text, sizeof text, "prior,%.9g\n", bound.prior);
-  csv += text;
+  csv += "prior," + ed::number_text(bound.prior, 9) + "\n";
   ed::io::write_file(line.out / "bound.csv", csv);
   const ex::Axes axes{
       .title = title, .x_label = "timestep (0: the decoder)", .y_label = "bits per dimension", .log_y = true};
-  ex::draw_png(ex::LinePlot{.axes = axes, .curves = {std::move(curve)}}, line.out / "bound.png");
+  ex::try_to_draw([&] { ex::draw_png(ex::LinePlot{.axes = axes, .curves = {std::move(curve)}}, line.out / "bound.png"); });
 }
 
 void program(ex::CommandLine& line) {
   Options options;
   line.describe("Bound in bits per dimension of held-out pictures under a trained diffusion model.");
   options.add_to(line);
+  line.results_are_files = true;
   line.parse();
   if (line.smoke) {
     if (!line.given("--pictures")) options.pictures = 4;
@@ -118,11 +127,13 @@ void program(ex::CommandLine& line) {
   // A folder of pictures is framed for the model; other sets must fit.
   const ed::train::DiffusionSettings& settings = model.settings();
   const bool square = settings.height == settings.width;
-  const auto set = ed::data::load_dataset(
+  auto set = ed::data::load_dataset(
       options.data, {.split = ed::data::Split::test,
                      .size = square ? std::optional<std::int64_t>(settings.height) : std::nullopt,
                      .channels = settings.channels});
-  check(set, model, options);
+  ex::print_left_out(set);
+  check(set, model, checkpoint.training_settings(), options);
+  ex::take_turns_of_classes(set);
   std::printf("%lld held-out pictures, %lld steps of %lld, %d threads\n", static_cast<long long>(options.pictures),
               static_cast<long long>(chain.steps()), static_cast<long long>(settings.timesteps),
               ed::num_threads());
@@ -143,7 +154,7 @@ void program(ex::CommandLine& line) {
       told.classes.assign(set.labels.begin() + options.first + begin, set.labels.begin() + options.first + begin + count);
     estimate.add(
         [&](const ed::Tensor<float>& x, const ed::Tensor<float>& timesteps) {
-          if (ex::InterruptGuard::interrupted()) throw ed::Error("interrupted; nothing was written");
+          ex::InterruptGuard::check();
           done += static_cast<double>(count);
           progress.update(done / work, "picture " + std::to_string(begin + count), done);
           return model.output(x, timesteps, told);
@@ -155,17 +166,14 @@ void program(ex::CommandLine& line) {
   const df::VariationalBound bound = estimate.result();
   if (!std::isfinite(bound.total()))
     throw ed::ValueError(options.checkpoint + ": expected a model whose bound is finite, got " +
-                         std::to_string(bound.total()) + " bits per dimension");
+                         ed::number_text(bound.total()) + " bits per dimension");
   const std::string architecture = checkpoint.model_settings()["architecture"];
   save(line, chain, bound, "Terms of the bound, " + architecture);
   const double decoder = bound.terms.front();
   std::printf("%.4f bits per dimension: decoder %.4f, steps %.4f, prior %.4g; %.1f s\nwrote %s\n", bound.total(), decoder,
-              bound.total() - decoder - bound.prior, bound.prior, progress.seconds(), (line.out / "bound.csv").c_str());
+              bound.total() - decoder - bound.prior, bound.prior, progress.seconds(), ex::printable(line.out / "bound.csv").c_str());
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 2 && ex::InterruptGuard::interrupted() ? 130 : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

@@ -177,15 +177,14 @@ std::vector<Measured> ordinary(const Setup& setup) {
           row("exponential Heun", sde::ExponentialHeun<double>{})};
 }
 
-void draw(const std::vector<Measured>& rows, const std::string& title, const std::string& error,
-          const std::string& name, const std::filesystem::path& out) {
+ex::LinePlot figure(const std::vector<Measured>& rows, const std::string& title, const std::string& error) {
   ex::LinePlot plot;
   plot.axes = {.title = title,
                .x_label = "length of a step dt",
                .y_label = error,
                .log_x = true,
                .log_y = true,
-               .legend = "outside right center vertical",
+               .legend = ex::Legend::right_center,
                .width = 1250};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     char label[96];
@@ -194,8 +193,7 @@ void draw(const std::vector<Measured>& rows, const std::string& title, const std
     curve.dashed = i >= 8;  // the palette begins anew
     plot.curves.push_back(std::move(curve));
   }
-  write_csv(plot, out / (name + ".csv"));
-  draw_png(plot, out / (name + ".png"));
+  return plot;
 }
 
 void program(ex::CommandLine& line) {
@@ -221,10 +219,14 @@ void program(ex::CommandLine& line) {
       std::printf("%-26s %-16s %9g %9.2f %12.3g\n", m.name.c_str(), m.equation.c_str(), m.declared, m.slope,
                   m.error.back());
   std::fflush(stdout);
-  draw(noise, "Strong error, multiplicative noise", "mean error at the end", "orders_multiplicative", line.out);
-  draw(plain, "Strong error, additive noise", "mean error at the end", "orders_additive", line.out);
-  draw(ode, "Error, ordinary equation", "largest error on the way", "orders_ordinary", line.out);
-  std::printf("\nwrote orders_multiplicative.png, orders_additive.png and orders_ordinary.png to %s\n", line.out.c_str());
+  const std::pair<const char*, ex::LinePlot> figures[] = {
+      {"orders_multiplicative", figure(noise, "Strong error, multiplicative noise", "mean error at the end")},
+      {"orders_additive", figure(plain, "Strong error, additive noise", "mean error at the end")},
+      {"orders_ordinary", figure(ode, "Error, ordinary equation", "largest error on the way")}};
+  // The numbers of all are kept where one cannot be drawn.
+  for (const auto& [name, plot] : figures) write_csv(plot, line.out / (std::string(name) + ".csv"));
+  for (const auto& [name, plot] : figures) draw_png(plot, line.out / (std::string(name) + ".png"));
+  std::printf("\nwrote orders_multiplicative.png, orders_additive.png and orders_ordinary.png to %s\n", ex::printable(line.out).c_str());
 }
 
 }  // namespace

@@ -60,8 +60,8 @@ void program(ex::CommandLine& line) {
                    ex::paths_figure(std::string("Forward diffusion: five paths") + suffix, record, setup.dt),
                    ex::density_figure("Forward diffusion: " + ex::grouped(setup.paths) + " paths" + suffix, density,
                                       setup.dt, variances, 0.7 / last_std));
-  std::printf("\nwrote %s and %s\n", (line.out / "forward_1d_paths.png").c_str(),
-              (line.out / "forward_1d_density.png").c_str());
+  std::printf("\nwrote %s and %s\n", ex::printable(line.out / "forward_1d_paths.png").c_str(),
+              ex::printable(line.out / "forward_1d_density.png").c_str());
 }
 
 }  // namespace

@@ -217,7 +217,7 @@ void program(ex::CommandLine& line) {
       if (c != '(' && c != ')') file += c == ' ' ? '_' : c;
     draw(r, flow, 0.25, line.out / (file + ".png"));
   }
-  std::printf("\nwrote mixture_2d.csv and one picture a stepper to %s\n", line.out.c_str());
+  std::printf("\nwrote mixture_2d.csv and one picture a stepper to %s\n", ex::printable(line.out).c_str());
 }
 
 }  // namespace

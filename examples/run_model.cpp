@@ -5,16 +5,17 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
+#include "easy_diffusion/io/detail/file.hpp"
+#include "easy_diffusion/io/json.hpp"
 #include "easy_diffusion/io/safetensors.hpp"
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -52,13 +53,8 @@ nlohmann::json read_settings(const Options& options) {
       throw ed::ValueError("--config: needed, as " + options.weights + " holds weights alone");
     return ed::train::Checkpoint(options.weights).model_settings();
   }
-  std::ifstream file(options.config, std::ios::binary);
-  if (!file || std::filesystem::is_directory(options.config))
-    throw ed::IoError(options.config + ": cannot be opened");
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  auto settings = nlohmann::json::parse(text, nullptr, false);
-  if (settings.is_discarded()) throw ed::FormatError(options.config + ": not JSON");
-  return settings;
+  const ed::io::detail::MappedFile file(options.config);
+  return ed::io::parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, options.config);
 }
 
 template <class T>
@@ -81,12 +77,12 @@ std::vector<std::int64_t> read_classes(const ed::io::SafetensorsFile& file) {
   if (ed::zoo::is_integer(file.dtype("y"))) {
     for (const std::int64_t number : file.read<std::int64_t>("y")) {
       // The library takes a negative number for "no condition"; PyTorch refuses it.
-      if (number < 0) refuse(std::to_string(number));
+      if (number < 0) refuse(ed::number_text(number));
       classes.push_back(number);
     }
   } else {
     for (const double number : file.read<double>("y", ed::io::Finite::required)) {
-      if (!(number >= 0 && number <= 1e9) || number != std::floor(number)) refuse(std::to_string(number));
+      if (!(number >= 0 && number <= 1e9) || number != std::floor(number)) refuse(ed::number_text(number));
       classes.push_back(static_cast<std::int64_t>(number));
     }
   }
@@ -151,7 +147,7 @@ void run(const Options& options, const nlohmann::json& settings) {
   std::vector<ed::io::SafetensorsEntry> entries;
   for (const auto& result : results) entries.emplace_back(result.name, result.value);
   ed::io::write_safetensors(options.outputs, entries);
-  std::printf("%s: %zu tensors\n", options.outputs.c_str(), entries.size());
+  std::printf("%s: %zu tensors\n", ex::printable(options.outputs).c_str(), entries.size());
 }
 
 std::string megabytes(std::uint64_t bytes) {
@@ -256,6 +252,10 @@ void program(ex::CommandLine& line) {
   line.parse();
   if (options.dtype != "f32" && options.dtype != "f64")
     throw ed::ValueError("--dtype: expected f32 or f64, got '" + options.dtype + "'");
+  for (const char* name : {"--size", "--batch", "--tokens"})
+    if (!options.describe && !line.smoke && line.given(name))
+      throw ed::ValueError(std::string(name) + ": only of --describe");
+  line.results_are_files = !options.describe && !line.smoke;
   if (line.smoke) make_smoke_files(options, line.out, line.seed);
 
   const nlohmann::json settings = read_settings(options);

@@ -20,6 +20,7 @@
 #include "easy_diffusion/diffusion/inpainting.hpp"
 #include "easy_diffusion/diffusion/noised.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/any_sampler.hpp"
 #include "easy_diffusion/diffusion/samplers/flow_heun.hpp"
 #include "easy_diffusion/diffusion/samplers/registry.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
@@ -125,13 +126,17 @@ struct Options {
   }
 };
 
-/// What samplers ask, with whatever is behind it.
+/// What samplers ask, with whatever is behind it. After a signal the next evaluation, within whatever step, ends the run.
 struct PictureDenoiser {
   std::function<void(const Pictures&, const df::NoiseLevel&, Pictures&)> x0;
   std::function<void(const Pictures&, const df::NoiseLevel&, Pictures&, Pictures&)> x0_and_variance;
 
-  void operator()(const Pictures& x, const df::NoiseLevel& level, Pictures& out) const { x0(x, level, out); }
+  void operator()(const Pictures& x, const df::NoiseLevel& level, Pictures& out) const {
+    ex::InterruptGuard::check();
+    x0(x, level, out);
+  }
   void operator()(const Pictures& x, const df::NoiseLevel& level, Pictures& out, Pictures& v) const {
+    ex::InterruptGuard::check();
     x0_and_variance(x, level, out, v);
   }
 };
@@ -158,20 +163,49 @@ PictureDenoiser make_denoiser(const Model& model, const Options& options, const 
                   df::guided(conditional, model.denoiser(), options.guidance, options.guidance_rescale));
 }
 
-/// A picture from a file in the model's size and channels, in [-1, 1], as often as there are pictures in `shape`.
-Pictures load_pictures(const std::string& path, const ed::Shape& shape) {
+/// A picture from a file in the model's size and channels, and the size that it had.
+struct GivenPicture {
+  Pictures picture;  ///< [1, size, size, channels] in [-1, 1]
+  std::int64_t height = 0, width = 0;
+};
+
+/// Prints how the picture was made to fit. \param shape of the model's pictures
+GivenPicture load_picture(const std::string& path, const ed::Shape& shape) {
   if (shape[1] != shape[2])
     throw ed::ShapeError(path + ": expected a model of square pictures, got one of " + shape.to_string());
   if (shape[3] != 1 && shape[3] != 3)
     throw ed::ShapeError(path + ": expected a model of pictures with 1 or 3 channels, got " + shape.to_string());
+  const Pictures image = ed::io::load_image<float>(path);
   ed::Tensor<std::uint8_t> bytes;
   try {
-    bytes = ed::data::framed(ed::io::load_image<float>(path), {.size = shape[1], .channels = shape[3], .max_enlargement = 4096});
+    bytes = ed::data::framed(image, {.size = shape[1], .channels = shape[3], .max_enlargement = 4096});
   } catch (const ed::ValueError& error) { throw ed::ValueError(path + ": " + error.what()); }
-  Pictures pictures = Pictures::uninitialized(shape);
-  for (std::int64_t i = 0; i < pictures.size(); ++i)
-    pictures[i] = static_cast<float>(2 * static_cast<int>(bytes[i % bytes.size()]) - 255) / 255.0F;
-  return pictures;
+  GivenPicture given{.picture = Pictures::uninitialized(shape.with_front(1)),
+                     .height = image.extent(0),
+                     .width = image.extent(1)};
+  for (std::int64_t i = 0; i < given.picture.size(); ++i)
+    given.picture[i] = static_cast<float>(2 * static_cast<int>(bytes[i]) - 255) / 255.0F;
+  if (given.height != shape[1] || given.width != shape[2])
+    std::printf("%s: %lldx%lld%s, resized to %lldx%lld\n", ex::printable(path).c_str(), static_cast<long long>(given.height),
+                static_cast<long long>(given.width), given.height == given.width ? "" : " cropped to the square in its middle",
+                static_cast<long long>(shape[1]), static_cast<long long>(shape[2]));
+  return given;
+}
+
+/// 1 where a picture stays, 0 where it is painted anew, as the mask is white there. \throw ValueError unless the mask has the
+/// shape of the picture, so that both are framed alike, and something white
+Pictures load_mask(const std::string& path, const GivenPicture& init, const std::string& init_path) {
+  GivenPicture mask = load_picture(path, init.picture.shape());
+  if (mask.height * init.width != mask.width * init.height)
+    throw ed::ValueError("--inpaint: " + path + ": expected a mask of the proportions of " + init_path + ", " +
+                         std::to_string(init.height) + "x" + std::to_string(init.width) + ", got " +
+                         std::to_string(mask.height) + "x" + std::to_string(mask.width));
+  for (float& v : mask.picture) v = v > 0 ? 0.0F : 1.0F;
+  const auto white = std::count(mask.picture.begin(), mask.picture.end(), 0.0F);
+  if (white == 0) throw ed::ValueError("--inpaint: " + path + ": expected a mask with a white part to be painted, got none");
+  std::printf("%.0f %% of the picture are painted anew\n",
+              100 * static_cast<double>(white) / static_cast<double>(mask.picture.size()));
+  return std::move(mask.picture);
 }
 
 /// From [-1, 1] to [0, 1].
@@ -224,6 +258,7 @@ void program(ex::CommandLine& line) {
   Options options;
   line.describe("Paints pictures with a trained diffusion model.");
   options.add_to(line);
+  line.results_are_files = true;
   line.parse();
   options.check(line);
   if (line.smoke) {
@@ -241,7 +276,8 @@ void program(ex::CommandLine& line) {
   ex::ClassRound classes{.classes = {}, .first = options.first};
   if (conditional)
     classes.classes =
-        ex::read_classes("--classes", options.classes.empty() ? "all" : options.classes, model.classes());
+        ex::read_classes("--classes", options.classes.empty() ? "all" : options.classes, model.classes(),
+                         ex::unseen_classes(checkpoint.training_settings()));
   if (conditional && !line.given("--samples")) options.samples = classes.count() * (line.smoke ? 1 : 8);
 
   const df::Spacing spacing =
@@ -254,12 +290,13 @@ void program(ex::CommandLine& line) {
        .rho = options.rho});
   const ed::Shape all = model.settings().pictures(options.samples);
   std::optional<Pictures> init, mask;
-  if (!options.init.empty()) init = load_pictures(options.init, all.with_front(1));
-  if (!options.inpaint.empty()) {
-    mask = load_pictures(options.inpaint, all.with_front(1));
-    for (float& v : *mask) v = v > 0 ? 0.0F : 1.0F;
-  } else if (init) {
-    levels = levels.tail(options.strength);
+  if (!options.init.empty()) {
+    GivenPicture given = load_picture(options.init, all);
+    if (!options.inpaint.empty())
+      mask = load_mask(options.inpaint, given, options.init);
+    else
+      levels = levels.tail(options.strength);
+    init = std::move(given.picture);
   }
   const auto repeated = [](const Pictures& one, std::int64_t count) {
     Pictures result = Pictures::uninitialized(one.shape().with_front(count));
@@ -286,21 +323,20 @@ void program(ex::CommandLine& line) {
   ex::Film film(options.frames, walked, all, classes.count());
   std::optional<Trajectory> trajectory;
   if (options.trajectory) trajectory.emplace(walked, all);
-  bool stopped = false;
   const char* const of_two = options.guidance == 0 || options.guidance == 1 ? "" : " of two";
-  const auto paint = [&](auto& sampler) {
-    using Sampler = std::remove_reference_t<decltype(sampler)>;
+  const auto paint = [&](df::AnySampler<Pictures>& sampler) {
+    const bool adaptive = sampler.traits().adaptive;
     const std::int64_t declared = sampler.evaluations(levels);
     std::printf("%s after %lld training steps: %lld pictures, %s, %lld steps, %s%lld evaluations%s, %d threads\n",
-                checkpoint.model_settings()["architecture"].template get<std::string>().c_str(),
+                checkpoint.model_settings()["architecture"].get<std::string>().c_str(),
                 static_cast<long long>(checkpoint.steps()), static_cast<long long>(options.samples),
-                options.sampler.c_str(), static_cast<long long>(levels.steps()), Sampler::traits.adaptive ? "at least " : "",
+                options.sampler.c_str(), static_cast<long long>(levels.steps()), adaptive ? "at least " : "",
                 static_cast<long long>(declared), of_two, ed::num_threads());
     std::fflush(stdout);
     // An adaptive sampler chooses steps for each picture, and is told one class at a time.
-    const std::int64_t batch = Sampler::traits.adaptive ? 1 : options.batch;
+    const std::int64_t batch = adaptive ? 1 : options.batch;
     std::int64_t made = 0;
-    for (std::int64_t begin = 0; begin < options.samples && !stopped; begin += batch) {
+    for (std::int64_t begin = 0; begin < options.samples; begin += batch) {
       const std::int64_t count = std::min(batch, options.samples - begin);
       const auto first_element = static_cast<std::uint64_t>((options.first + begin) * elements);
       const ed::NoiseAddress start{line.seed, ed::streams::initial_state, 0};
@@ -322,8 +358,6 @@ void program(ex::CommandLine& line) {
                       static_cast<long long>(options.samples), static_cast<long long>(view.step),
                       static_cast<long long>(view.steps));
         progress.update(done / static_cast<double>(options.samples), text, done);
-        stopped = ex::InterruptGuard::interrupted();
-        return stopped ? ed::sde::Flow::stop : ed::sde::Flow::go_on;
       };
       const PictureDenoiser denoiser = make_denoiser(model, options, classes.of(begin, count));
       const ed::sde::BrownianNoise noise{line.seed, first_element};
@@ -338,25 +372,20 @@ void program(ex::CommandLine& line) {
     return made;
   };
   // From pure noise, where a model of flow begins, Heun's method is of second order only on the velocity itself.
-  df::FlowHeun<Pictures> flow_heun;
-  const bool on_velocity = model.settings().method == ed::train::DiffusionMethod::flow && options.sampler == "heun";
-  if (on_velocity) df::with_sampler<Pictures>(options.sampler, sampler_options, [](const auto&) {});  // checks the options
-  const std::int64_t evaluations =
-      on_velocity ? paint(flow_heun) : df::with_sampler<Pictures>(options.sampler, sampler_options, paint);
+  df::AnySampler<Pictures> sampler = df::make_sampler<Pictures>(options.sampler, sampler_options);
+  if (model.settings().method == ed::train::DiffusionMethod::flow && options.sampler == "heun")
+    sampler = df::AnySampler<Pictures>(df::FlowHeun<Pictures>());
+  const std::int64_t evaluations = paint(sampler);
   progress.clear();
-  if (stopped) throw ed::Error("interrupted; nothing was written");
 
   ex::save_samples(line.out, options.checkpoint, pictures, classes);
   film.save(line.out / "samples.gif");
   if (trajectory) trajectory->save(line.out);
   std::printf("%lld pictures, %.4g evaluations%s each, in %.1f s: %s\n", static_cast<long long>(options.samples),
               static_cast<double>(evaluations) / static_cast<double>(options.samples), of_two, progress.seconds(),
-              (line.out / "samples.png").c_str());
+              ex::printable(line.out / "samples.png").c_str());
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 2 && ex::InterruptGuard::interrupted() ? 130 : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

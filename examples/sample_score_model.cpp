@@ -3,6 +3,7 @@
 /// labels.npy, and with --similarity class_similarity.png.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -26,6 +27,7 @@
 #include "support/options.hpp"
 #include "support/progress.hpp"
 #include "support/samples.hpp"
+#include "support/try_to_draw.hpp"
 
 namespace ed = easy_diffusion;
 namespace ex = easy_diffusion::examples;
@@ -41,10 +43,11 @@ ed::Tensor<float> visible(const ed::Tensor<float>& x, double deviation) {
 }
 
 /// Cosine of the angle between the vectors that stand for two classes, for every two. The diagonal, always one, is left
-/// out as the original does.
-ex::HeatMap class_similarity(const ed::zoo::Model<float>& model, const std::vector<std::string>& names) {
+/// out as the original does, and so are classes of which the model has seen no picture.
+ex::HeatMap class_similarity(const ed::zoo::Model<float>& model, const nlohmann::json& training_settings) {
+  const auto names = ex::class_names(training_settings);
   const ed::Tensor<float> table = ex::class_table(model);
-  const std::int64_t classes = table.extent(0);
+  const auto classes = ex::read_classes("--similarity", "all", table.extent(0), ex::unseen_classes(training_settings));
   const std::int64_t width = table.extent(1);
   const auto product = [&](std::int64_t a, std::int64_t b) {
     double sum = 0;
@@ -53,9 +56,9 @@ ex::HeatMap class_similarity(const ed::zoo::Model<float>& model, const std::vect
     return sum;
   };
   ex::HeatMap map{.title = "Class embeddings", .value_label = "cosine similarity", .names = {}, .values = {}};
-  for (std::int64_t a = 0; a < classes; ++a) {
+  for (const std::int64_t a : classes) {
     map.names.push_back(ex::class_name(names, a));
-    for (std::int64_t b = 0; b < classes; ++b)
+    for (const std::int64_t b : classes)
       map.values.push_back(a == b ? std::nan("") : product(a, b) / std::sqrt(product(a, a) * product(b, b)));
   }
   return map;
@@ -66,7 +69,7 @@ void program(ex::CommandLine& line) {
   std::int64_t samples = 64;
   std::int64_t batch = 64;
   std::int64_t first = 0;
-  std::int64_t size = 28;
+  std::int64_t size = 0;
   std::int64_t frames = 60;
   bool raw_weights = false;
   std::string class_list;
@@ -82,7 +85,10 @@ void program(ex::CommandLine& line) {
                          65536);
   line.add<std::int64_t>("--first", first, "number of the first picture: --first 64 continues where 64 ended", 0,
                          1'000'000'000);
-  line.add<std::int64_t>("--size", size, "height and width of a picture", 1, 4096);
+  line.add<std::int64_t>("--size", size,
+                         "height and width of a picture; 0: those that the model was trained on, 28 where the checkpoint does "
+                         "not say it",
+                         0, 4096);
   line.add<std::int64_t>("--frames", frames, "frames of samples.gif; 0: none", 0, 1000);
   line.add("--raw-weights", raw_weights, "the last weights instead of their average");
   line.add("--classes", class_list,
@@ -90,6 +96,7 @@ void program(ex::CommandLine& line) {
   line.add("--guidance", guidance,
            "how much the class counts: 1 as it was learned, more exaggerates it, at twice the time", 0.0, 100.0);
   line.add("--similarity", similarity, "also draw how alike the model's embeddings of the classes are");
+  line.results_are_files = true;
   line.parse();
   if (line.smoke) {
     if (!line.given("--samples")) samples = 4;
@@ -120,29 +127,35 @@ void program(ex::CommandLine& line) {
     if (!conditional && line.given(option))
       throw ed::ValueError(std::string(option) + ": the model of " + checkpoint_path + " is told no classes");
   ex::ClassRound classes{.classes = {}, .first = first};
-  if (conditional) classes.classes = ex::read_classes("--classes", class_list.empty() ? "all" : class_list, condition.inputs);
+  if (conditional) classes.classes = ex::read_classes("--classes", class_list.empty() ? "all" : class_list, condition.inputs,
+                                       ex::unseen_classes(checkpoint.training_settings()));
   if (conditional && !line.given("--samples")) samples = classes.count() * (line.smoke ? 1 : 8);
 
   const std::string architecture = settings["architecture"];
-  std::printf("%s after %lld training steps: %lld pictures, %lld steps, %d threads\n", architecture.c_str(),
-              static_cast<long long>(checkpoint.steps()), static_cast<long long>(samples),
-              static_cast<long long>(config.steps), ed::num_threads());
+  const auto trained = ex::trained_size(checkpoint.training_settings());
+  auto [height, width] = trained.value_or(std::array<std::int64_t, 2>{28, 28});
+  if (size > 0) height = width = size;
+  std::printf("%s after %lld training steps: %lld pictures of %lldx%lld, %lld steps, %d threads\n", architecture.c_str(),
+              static_cast<long long>(checkpoint.steps()), static_cast<long long>(samples), static_cast<long long>(height),
+              static_cast<long long>(width), static_cast<long long>(config.steps), ed::num_threads());
+  if (trained && std::array{height, width} != *trained)
+    std::printf("the model was trained on pictures of %lldx%lld\n", static_cast<long long>((*trained)[0]),
+                static_cast<long long>((*trained)[1]));
   std::fflush(stdout);
   if (similarity) {
-    const auto map = class_similarity(model, ex::class_names(checkpoint.training_settings()));
+    const auto map = class_similarity(model, checkpoint.training_settings());
     ex::write_csv(map, line.out / "class_similarity.csv");
-    ex::draw_png(map, line.out / "class_similarity.png");
+    ex::try_to_draw([&] { ex::draw_png(map, line.out / "class_similarity.png"); });
   }
 
   const ex::InterruptGuard guard;
   ex::Progress progress("sampling");
-  const ed::Shape all{samples, size, size, ed::zoo::picture_channels(*network)};
+  const ed::Shape all{samples, height, width, ed::zoo::picture_channels(*network)};
   ed::Tensor<float> pictures = ed::Tensor<float>::uninitialized(all);
   ex::Film film(frames, config.steps, all, classes.count());
 
   double evaluations = 0;
-  bool stopped = false;
-  for (std::int64_t begin = 0; begin < samples && !stopped; begin += batch) {
+  for (std::int64_t begin = 0; begin < samples; begin += batch) {
     const std::int64_t count = std::min(batch, samples - begin);
     film.begin_batch(begin);
     const auto observer = [&](std::int64_t step, double t, const ed::Tensor<float>& x) {
@@ -155,8 +168,7 @@ void program(ex::CommandLine& line) {
                     static_cast<long long>(config.steps));
       progress.update((static_cast<double>(begin) + part * static_cast<double>(count)) / static_cast<double>(samples),
                       text, evaluations / static_cast<double>(config.steps));
-      stopped = ex::InterruptGuard::interrupted();
-      return stopped ? ed::sde::Flow::stop : ed::sde::Flow::go_on;
+      ex::InterruptGuard::check();
     };
     ed::nn::Condition<float> told;
     told.classes = classes.of(begin, count);
@@ -166,16 +178,12 @@ void program(ex::CommandLine& line) {
     ex::copy_rows(x, pictures.view().slice(begin, count));
   }
   progress.clear();
-  if (stopped) throw ed::Error("interrupted; nothing was written");
   ex::save_samples(line.out, checkpoint_path, pictures, classes);
   film.save(line.out / "samples.gif");
   std::printf("%lld pictures in %.1f s: %s\n", static_cast<long long>(samples), progress.seconds(),
-              (line.out / "samples.png").c_str());
+              ex::printable(line.out / "samples.png").c_str());
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 2 && ex::InterruptGuard::interrupted() ? 130 : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

@@ -1,6 +1,7 @@
 /// Bits per dimension of held-out pictures under a trained score model: the log-likelihood along the probability-flow
 /// equation, with Hutchinson's estimate of its divergence by the network's backward pass.
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -9,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
@@ -20,6 +22,8 @@
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/zoo/model.hpp"
 #include "easy_diffusion/zoo/score_model.hpp"
+#include "support/classes.hpp"
+#include "support/dataset.hpp"
 #include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/progress.hpp"
@@ -36,7 +40,9 @@ class NetworkScore {
  public:
   explicit NetworkScore(ed::zoo::Model<float>& model) : model_(model) {}
 
+  /// \throw ex::Interrupted after a signal: the solver asks as often as it needs
   void pullback(const Picture& x, double t, const Picture& v, Picture& out, Picture& vjp) const {
+    ex::InterruptGuard::check();
     times_.fill(static_cast<float>(t));
     context_.input_gradient = true;
     out = model_.forward(x, times_, &context_);
@@ -65,6 +71,7 @@ void program(ex::CommandLine& line) {
   line.add("--tolerance", options.tolerances.relative, "relative and absolute tolerance of the solver", 1e-10, 1.0);
   line.add("--first-time", options.first_time, "time at which the data stand", 1e-8, 0.5);
   line.add("--raw-weights", raw_weights, "the last weights instead of their average");
+  line.results_are_files = true;
   line.parse();
   if (line.smoke) {
     if (!line.given("--pictures")) pictures = 1;
@@ -91,13 +98,26 @@ void program(ex::CommandLine& line) {
   ed::nn::for_each_parameter(model, [](const auto&, auto& parameter, const ed::nn::Entry&) { parameter.freeze(); });
   ed::nn::hold_weights(model);
 
-  const auto set = ed::data::load_dataset(data, {.split = ed::data::Split::test, .size = {}, .channels = {}});
+  const auto trained = ex::trained_size(checkpoint.training_settings());
+  // A folder of pictures is framed for the model; other sets must fit.
+  ed::data::LoadOptions as_trained{.split = ed::data::Split::test, .size = {}, .channels = {}};
+  if (trained && (*trained)[0] == (*trained)[1] && ed::data::is_picture_folder(data)) {
+    as_trained.size = (*trained)[0];
+    as_trained.channels = ed::zoo::picture_channels(*network);
+  }
+  auto set = ed::data::load_dataset(data, as_trained);
+  ex::print_left_out(set);
+  if (trained && std::array{set.height(), set.width()} != *trained)
+    throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string((*trained)[0]) + "x" +
+                         std::to_string((*trained)[1]) + ", as the model was trained on, got " +
+                         std::to_string(set.height()) + "x" + std::to_string(set.width()));
   if (set.channels() != ed::zoo::picture_channels(*network))
     throw ed::ShapeError(set.name + ": expected pictures of " + std::to_string(ed::zoo::picture_channels(*network)) +
                          " channels, as the model was trained on, got " + std::to_string(set.channels()));
   if (first + pictures > set.size())
     throw ed::ValueError("--pictures: the test set has " + std::to_string(set.size()) + ", asked for number " +
                          std::to_string(first + pictures - 1));
+  ex::take_turns_of_classes(set);
   std::printf("%lld held-out pictures, %lld probes each, tolerance %g, %d threads\n", static_cast<long long>(pictures),
               static_cast<long long>(probes), options.tolerances.relative, ed::num_threads());
   std::fflush(stdout);
@@ -125,13 +145,11 @@ void program(ex::CommandLine& line) {
       const auto result = ed::sde::log_likelihood(*process, score, x, options);
       estimates.merge({1, ed::sde::bits_per_dimension(result.log_density, pixels, 8), 0});
       calls += static_cast<double>(result.evaluations);
-      if (ex::InterruptGuard::interrupted()) throw ed::Error("interrupted; nothing was written");
     }
     bits.merge({1, estimates.mean, 0});
     evaluations += calls;
     char text[96];
-    std::snprintf(text, sizeof text, "%lld,%.6f,%.0f\n", static_cast<long long>(first + i), estimates.mean, calls);
-    csv += text;
+    csv += std::to_string(first + i) + "," + ed::fixed_text(estimates.mean, 6) + "," + ed::fixed_text(calls, 0) + "\n";
     std::snprintf(text, sizeof text, "picture %lld/%lld  %.3f bits/dim", static_cast<long long>(i + 1),
                   static_cast<long long>(pictures), bits.mean);
     progress.update(static_cast<double>(i + 1) / static_cast<double>(pictures), text, static_cast<double>(i + 1));
@@ -141,12 +159,9 @@ void program(ex::CommandLine& line) {
   std::printf("%.4f bits per dimension", bits.mean);
   if (bits.count > 1) std::printf(" (standard error %.4f)", std::sqrt(bits.variance() / static_cast<double>(bits.count)));
   std::printf(", %.0f evaluations a picture, %.1f s\nwrote %s\n", evaluations / static_cast<double>(pictures),
-              progress.seconds(), (line.out / "score_likelihood.csv").c_str());
+              progress.seconds(), ex::printable(line.out / "score_likelihood.csv").c_str());
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 2 && ex::InterruptGuard::interrupted() ? 130 : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

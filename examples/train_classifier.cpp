@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/data/batcher.hpp"
 #include "easy_diffusion/io/npy.hpp"
 #include "easy_diffusion/nn/models/classifier.hpp"
@@ -23,8 +24,6 @@ namespace ed = easy_diffusion;
 namespace ex = easy_diffusion::examples;
 
 namespace {
-
-bool interrupted = false;
 
 double accuracy(const ed::nn::Classifier<float>& model, const ed::data::ImageDataset& dataset) {
   ed::data::Batcher batcher(dataset, {.batch_size = 250, .shuffle = false});
@@ -54,7 +53,8 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
            const std::vector<std::string>& names) {
   ed::Tensor<float> pictures = ed::io::read_npy<float>(file);
   for (float& v : pictures) {
-    if (!std::isfinite(v)) throw ed::FormatError(file + ": expected finite numbers, got " + std::to_string(v));
+    if (!std::isfinite(v))
+      throw ed::FormatError(file + ": expected finite numbers, got " + ed::number_text(static_cast<double>(v)));
     v = std::clamp(v, 0.0F, 1.0F);
   }
   const auto& config = model.config();
@@ -83,10 +83,10 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
   }
   std::int64_t found = 0;
   std::int64_t agreed_in_all = 0;
-  std::printf("%lld pictures of %s:\n", static_cast<long long>(count), file.c_str());
+  std::printf("%lld pictures of %s:\n", static_cast<long long>(count), ex::printable(file).c_str());
   if (!asked.empty()) std::printf("  %-12s %6s %6s %6s\n", "", "seen", "asked", "agreed");
   for (std::size_t c = 0; c < classes; ++c) {
-    const std::string name = ex::class_name(names, static_cast<std::int64_t>(c));
+    const std::string name = ex::printable(ex::class_name(names, static_cast<std::int64_t>(c)));
     std::printf("  %-12s %6lld", name.c_str(), static_cast<long long>(seen[c]));
     if (wanted[c] > 0)
       std::printf(" %6lld %6.1f %%", static_cast<long long>(wanted[c]),
@@ -101,10 +101,17 @@ void judge(const ed::nn::Classifier<float>& model, const std::string& file, cons
                 100 * static_cast<double>(agreed_in_all) / static_cast<double>(count), static_cast<long long>(count));
 }
 
+std::string classes_in_words(const ed::data::ImageDataset& set) {
+  std::string text;
+  for (const std::string& name : set.class_names) text += (text.empty() ? "" : ", ") + name;
+  return text.empty() ? "none with names" : text;
+}
+
 void program(ex::CommandLine& line) {
   ex::TrainingOptions options;
   options.gamma = 0.7;
   options.default_epochs = 3;
+  options.can_start_from = false;
   options.pictures.mirror = true;
   std::string judged, judge_labels;
   line.describe(
@@ -113,7 +120,10 @@ void program(ex::CommandLine& line) {
   line.add("--judge", judged, "samples.npy to look at, with the checkpoint in --out where there is one");
   line.add("--judge-labels", judge_labels, "labels.npy beside it: also say how often the class is the one asked for");
   options.add_to(line);
+  line.takes_folder = false;
   line.parse();
+  line.results_are_files = judged.empty();
+  options.check(line);
   if (!judge_labels.empty() && judged.empty()) throw ed::ValueError("--judge-labels: needs --judge");
   if (line.smoke) {
     if (!line.given("--limit")) options.pictures.limit = 128;
@@ -123,15 +133,25 @@ void program(ex::CommandLine& line) {
 
   const std::filesystem::path checkpoint_path = line.out / "checkpoint.safetensors";
   const bool only_judge = !judged.empty() && !options.overwrite && !options.resume && std::filesystem::exists(checkpoint_path);
-  if (!only_judge) options.check_folder(checkpoint_path);
+  if (!only_judge) {
+    line.take_folder();  // judging alone writes nothing
+    options.check_folder(checkpoint_path);
+  }
   const auto train_set = options.pictures.load(ed::data::Split::train);
   const auto test_set = options.pictures.load(ed::data::Split::test);
   if (train_set.labels.empty() || test_set.labels.empty())
     throw ed::FormatError(options.pictures.path + ": expected pictures with labels for training and for testing");
+  if (train_set.class_names != test_set.class_names)
+    throw ed::FormatError(options.pictures.path + ": expected the same classes for training and for testing, got " +
+                          classes_in_words(train_set) + " and " + classes_in_words(test_set));
+  if (ex::classes_of(test_set) > ex::classes_of(train_set))
+    throw ed::FormatError(options.pictures.path + ": expected test pictures of the classes 0 to " +
+                          std::to_string(ex::classes_of(train_set) - 1) + " that are trained on, got class " +
+                          std::to_string(ex::classes_of(test_set) - 1));
   ed::nn::Classifier<float> model({.height = train_set.height(),
                                    .width = train_set.width(),
                                    .picture_channels = train_set.channels(),
-                                   .classes = *std::max_element(train_set.labels.begin(), train_set.labels.end()) + 1});
+                                   .classes = ex::classes_of(train_set)});
   ed::nn::initialize(model, line.seed);
   ed::data::Batcher batcher(train_set, options.pictures.batches(options.batch, line.seed));
   ed::train::Trainer trainer(model, ed::train::Classification(), batcher, options.optimizer({}, train_set),
@@ -146,13 +166,19 @@ void program(ex::CommandLine& line) {
     const ed::train::Checkpoint checkpoint(checkpoint_path);
     ed::train::expect_same_settings(checkpoint.path(), checkpoint.model_settings(), model_settings);
     if (options.resume) {
-      ed::train::expect_same_settings(checkpoint.path(), checkpoint.training_settings(), settings);
+      options.expect_same(checkpoint, settings);
       trainer.resume(checkpoint);
     }
   }
-  if (!only_judge)
-    interrupted = ex::run_training(trainer, options, line.out, batcher.batches_per_epoch(), model_settings, settings);
-  if (interrupted) return;
+  if (only_judge) {
+    std::printf("judges with %s, without training\n", ex::printable(checkpoint_path).c_str());
+  } else {
+    std::printf("%lld pictures, batch %lld%s; %s\n", static_cast<long long>(train_set.size()),
+                static_cast<long long>(options.batch), options.pictures.mirror ? ", half of them mirrored (--no-mirror)" : "",
+                options.plan(train_set).c_str());
+    std::fflush(stdout);
+    ex::run_training(trainer, options, line.out, batcher.batches_per_epoch(), model_settings, settings);
+  }
   ed::train::Checkpoint(checkpoint_path).load_weights(model);
   std::printf("accuracy on %lld test pictures: %.2f %%\n", static_cast<long long>(test_set.size()),
               100 * accuracy(model, test_set));
@@ -161,7 +187,4 @@ void program(ex::CommandLine& line) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 0 && interrupted ? ex::exit_interrupted : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

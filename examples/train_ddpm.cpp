@@ -3,12 +3,17 @@
 /// checkpoint.safetensors, loss.csv and loss.png, with --snapshot-every and --sample-every also
 /// snapshot_<step>.safetensors and samples_<step>.png; sample_ddpm paints with the checkpoint.
 
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/diffusion/clipping.hpp"
@@ -32,6 +37,8 @@
 #include "easy_diffusion/train/flow_objective.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
 #include "easy_diffusion/zoo/score_model.hpp"
+#include "support/classes.hpp"
+#include "support/interrupt.hpp"
 #include "support/options.hpp"
 #include "support/picture_models.hpp"
 #include "support/samples.hpp"
@@ -42,8 +49,6 @@ namespace ex = easy_diffusion::examples;
 namespace df = easy_diffusion::diffusion;
 
 namespace {
-
-bool interrupted = false;
 
 struct Options {
   ex::TrainingOptions training{
@@ -205,30 +210,37 @@ struct Options {
 /// Pictures that the averaged weights paint in a few steps, always from the same noises.
 class Preview {
  public:
-  Preview(const nlohmann::json& model_settings, const ed::train::DiffusionSettings& settings, std::int64_t classes,
-          std::uint64_t seed, std::filesystem::path folder)
+  /// \param classes that are painted, of which a grid has room for the first 32; none: the model is told none
+  Preview(const nlohmann::json& model_settings, const ed::train::DiffusionSettings& settings,
+          std::vector<std::int64_t> classes, std::uint64_t seed, std::filesystem::path folder)
       : network_(model_settings),
         settings_(settings),
         levels_(settings.levels(std::min<std::int64_t>(20, settings.timesteps), {.spacing = settings.usual_spacing()})),
         seed_(seed),
         folder_(std::move(folder)) {
-    for (std::int64_t i = 0; i < classes; ++i) classes_.classes.push_back(i);
+    classes.resize(std::min<std::size_t>(classes.size(), 32));
+    classes_.classes = std::move(classes);
   }
 
+  /// \throw ex::Interrupted after a signal
   template <class Trainer>
   void paint(const Trainer& trainer) {
     trainer.ema().copy_to(network_);
-    const std::int64_t count = classes_.count() > 0 ? 8 * std::min<std::int64_t>(classes_.count(), 32) : 64;
+    const std::int64_t count = classes_.count() > 0 ? 8 * classes_.count() : 64;
     ed::nn::Condition<float> told;
     told.classes = classes_.of(0, count);
-    const auto denoiser = df::clipped(ed::train::DiffusionDenoiser(network_, settings_, std::move(told)));
+    const auto clipped = df::clipped(ed::train::DiffusionDenoiser(network_, settings_, std::move(told)));
+    const auto denoiser = [&](const ed::Tensor<float>& x, const df::NoiseLevel& level, ed::Tensor<float>& x0) {
+      ex::InterruptGuard::check();
+      clipped(x, level, x0);
+    };
     auto x = ed::Tensor<float>::uninitialized(settings_.pictures(count));
     ed::sde::draw_normal(x, levels_.front().sigma, {seed_, ed::streams::initial_state, 0});
     df::DpmSolver2M<ed::Tensor<float>> sampler;
     df::sample(sampler, denoiser, x, levels_, df::NoNoise());
     for (float& v : x) v = 0.5F * (v + 1);
     ed::io::save_png(folder_ / ex::numbered_name("samples", trainer.steps(), "png"),
-                     ex::sample_grid(x, std::min<std::int64_t>(classes_.count(), 32), 2));
+                     ex::sample_grid(x, classes_.count(), 2));
   }
 
  private:
@@ -240,6 +252,18 @@ class Preview {
   std::filesystem::path folder_;
 };
 
+/// Of the pictures' elements, in [-1, 1].
+double deviation_of(const ed::data::ImageDataset& dataset) {
+  double sum = 0, squares = 0;
+  for (const std::uint8_t byte : dataset.images) {
+    const double value = byte / 127.5 - 1;
+    sum += value;
+    squares += value * value;
+  }
+  const auto count = static_cast<double>(dataset.images.size());
+  return std::sqrt(std::max(0.0, squares / count - (sum / count) * (sum / count)));
+}
+
 void program(ex::CommandLine& line) {
   Options options;
   ex::TrainingOptions& training = options.training;
@@ -247,7 +271,9 @@ void program(ex::CommandLine& line) {
       "Trains a diffusion model on pictures (default: Fashion-MNIST), to paint of each class where the model is told it.\n"
       "Ends after --epochs, --steps or --minutes, whichever comes first; after 10 epochs where none is given.");
   options.add_to(line);
+  line.results_are_files = true;
   line.parse();
+  training.check(line);
   if (line.smoke) options.make_tiny(line);
 
   // Refuses settings before anything is loaded.
@@ -264,6 +290,9 @@ void program(ex::CommandLine& line) {
   diffusion.width = dataset.width();
   diffusion.channels = dataset.channels();
   diffusion.time_scale = options.time_scale(network);
+  if (diffusion.method == ed::train::DiffusionMethod::edm && !line.given("--data-deviation"))
+    std::printf("data deviation %g, as EDM's authors have it; that of these pictures is %.2f (--data-deviation)\n",
+                diffusion.data_deviation, deviation_of(dataset));
   const std::int64_t classes = conditional ? ex::classes_of(dataset) : 0;
   if (conditional && classes == 0)
     throw ed::ValueError(dataset.name + ": the pictures have no classes; train without them by --unconditional");
@@ -289,19 +318,24 @@ void program(ex::CommandLine& line) {
                                 .loss_unit = options.loss_unit()};
   const ed::train::DiffusionObjective objective = options.make_objective();
   std::optional<Preview> preview;
-  if (options.sample_every > 0) preview.emplace(model_settings, diffusion, classes, line.seed, line.out);
+  if (options.sample_every > 0) {
+    std::vector<std::int64_t> painted;
+    if (conditional) painted = ex::read_classes("--sample-every", "all", classes, ex::unseen_classes(dataset));
+    preview.emplace(model_settings, diffusion, std::move(painted), line.seed, line.out);
+  }
   const auto after_step = [&](const auto& trainer) {
-    if (preview && trainer.steps() % options.sample_every == 0) preview->paint(trainer);
+    if (!preview || trainer.steps() % options.sample_every != 0) return;
+    try {
+      preview->paint(trainer);
+    } catch (const ex::Interrupted&) {}  // the training ends after this step, and is kept
   };
-  interrupted = conditional
-                    ? ex::train_on_pictures(line, training, dataset, run,
-                                            ed::train::Conditional(objective, options.condition_dropout), after_step)
-                    : ex::train_on_pictures(line, training, dataset, run, objective, after_step);
+  if (conditional)
+    ex::train_on_pictures(line, training, dataset, run, ed::train::Conditional(objective, options.condition_dropout),
+                          after_step);
+  else
+    ex::train_on_pictures(line, training, dataset, run, objective, after_step);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 0 && interrupted ? ex::exit_interrupted : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

@@ -20,8 +20,6 @@ namespace ex = easy_diffusion::examples;
 
 namespace {
 
-bool interrupted = false;
-
 struct Options {
   ex::TrainingOptions training;
   std::string model = "unet";
@@ -52,7 +50,9 @@ void program(ex::CommandLine& line) {
            "probability with which a picture's class is left out, for guidance when sampling", 0.0, 1.0);
   line.add("--from", options.from, "weights to start from: a checkpoint, or PyTorch's as safetensors");
   training.add_to(line);
+  line.results_are_files = true;
   line.parse();
+  training.check(line);
   if (line.smoke) {
     if (!line.given("--limit")) training.pictures.limit = 256;
     if (!line.given("--batch")) training.batch = 16;
@@ -87,14 +87,12 @@ void program(ex::CommandLine& line) {
                                 .adam = {},
                                 .title = "Denoising score matching",
                                 .loss_unit = "loss (sum over pixels)"};
-  interrupted = conditional ? ex::train_on_pictures(line, training, dataset, run,
-                                                    ed::train::Conditional(matching, options.condition_dropout))
-                            : ex::train_on_pictures(line, training, dataset, run, matching);
+  if (conditional)
+    ex::train_on_pictures(line, training, dataset, run, ed::train::Conditional(matching, options.condition_dropout));
+  else
+    ex::train_on_pictures(line, training, dataset, run, matching);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const int code = ex::run_main(argc, argv, program);
-  return code == 0 && interrupted ? ex::exit_interrupted : code;
-}
+int main(int argc, char** argv) { return ex::run_main(argc, argv, program); }

@@ -15,14 +15,22 @@ say() { printf '%s\n' "$*"; }
 # A step of the script, set off from what the programs print.
 step() { printf '\n== %s\n' "$*"; }
 
+# printable <text>: the text on one line, with control characters as escapes: an option may have any in it.
+printable() {
+  case "$1" in
+    *[![:print:]]*) printf '%q' "$1" ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
 fail() {
-  printf '%s: %s\n' "$name" "$*" >&2
+  printf '%s: %s\n' "$name" "$(printable "$*")" >&2
   exit 1
 }
 
 # A wrong option: one line, exit code 2.
 refuse() {
-  printf '%s: %s (%s --help tells more)\n' "$name" "$*" "$name" >&2
+  printf '%s: %s (%s --help tells more)\n' "$name" "$(printable "$*")" "$name" >&2
   exit 2
 }
 
@@ -30,6 +38,11 @@ refuse() {
 value() {
   [ "$2" -ge 2 ] || refuse "$1 needs a value"
   printf '%s' "$3"
+}
+
+# Names of folders go through $(...), which takes line breaks away at the end.
+plain_name() { # <option> <name>
+  [[ -n "$2" && "$2" != *[[:cntrl:]]* ]] || refuse "$1 needs the name of a folder without control characters, not '$2'"
 }
 
 whole_number() { # <option> <value> <least>
@@ -67,12 +80,13 @@ quietly() {
   fi
 }
 
-# build <preset> <jobs> [<target>...]
+# build <preset> <jobs> [<target>...]: configured with the array `settings` besides
+settings=()
 build() {
   local preset="$1" jobs="$2"
   shift 2
   cd "$repository"
-  quietly "build/$preset.configure.log" cmake --preset "$preset"
+  quietly "build/$preset.configure.log" cmake --preset "$preset" "${settings[@]}"
   if [ $# -gt 0 ]; then
     cmake --build --preset "$preset" --parallel "$jobs" --target "$@"
   else

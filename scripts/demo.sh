@@ -2,6 +2,8 @@
 # Builds the project, runs its demos, trains a model and shows what it learned.
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=scripts/page.sh
+source "$repository/scripts/page.sh"
 
 usage() {
   cat <<'END'
@@ -33,8 +35,8 @@ while [ $# -gt 0 ]; do
     --steps) steps="$(value "$1" $# "${2:-}")"; whole_number "$1" "$steps" 1; shift ;;
     --seed) seed="$(value "$1" $# "${2:-}")"; whole_number "$1" "$seed" 0; shift ;;
     --threads) threads="$(value "$1" $# "${2:-}")"; whole_number "$1" "$threads" 1; shift ;;
-    --data) data="$(value "$1" $# "${2:-}")"; [ -d "$data" ] || refuse "--data: there is no folder $data"; shift ;;
-    --out) out="$(value "$1" $# "${2:-}")"; [ -n "$out" ] || refuse "--out needs a folder"; shift ;;
+    --data) data="$(value "$1" $# "${2:-}")"; plain_name "$1" "$2"; [ -d "$data" ] || refuse "--data: there is no folder $data"; shift ;;
+    --out) out="$(value "$1" $# "${2:-}")"; plain_name "$1" "$2"; shift ;;
     --fresh) fresh=yes ;;
     --no-install) install=no ;;
     --help | -h) usage; exit 0 ;;
@@ -45,13 +47,14 @@ done
 
 # Folders are as seen from where the script was called; commands are shown as seen from the repository.
 if [ -n "$out" ]; then
-  mkdir -p "$out" 2>/dev/null || refuse "--out: the folder $out cannot be made"
-  out="$(cd "$out" && pwd)"
+  mkdir -p -- "$out" 2>/dev/null || refuse "--out: the folder $out cannot be made"
+  out="$(cd -- "$out" && pwd)"
 else
   out="$repository/out"
 fi
-if [ -n "$data" ]; then data="$(cd "$data" && pwd)"; fi
+if [ -n "$data" ]; then data="$(cd -- "$data" && pwd)"; fi
 out="${out#"$repository"/}"
+case "$out" in -*) out="./$out" ;; esac  # no program shall take it for an option
 
 if [ "$install" = yes ]; then "$repository/scripts/setup.sh"; fi
 choose_compiler
@@ -116,20 +119,13 @@ produce sample "samples.png samples.gif" "$model/checkpoint.safetensors" \
   --out "$out" "${common[@]}"
 
 # The page: a template with {{names}} in it.
-escaped() {
-  local text="$1"
-  text="${text//&/\&amp;}" text="${text//</\&lt;}" text="${text//>/\&gt;}"
-  printf '%s' "$text"
-}
-page="$(cat "$repository/scripts/demo_page.html")"
+fields=(minutes "$minutes" samples "$samples" steps "$steps")
 for name_of_command in forward reverse train sample; do
-  page="${page//"{{command_$name_of_command}}"/"$(escaped "${commands[$name_of_command]}")"}"
+  fields+=("command_$name_of_command" "${commands[$name_of_command]}")
 done
-page="${page//"{{minutes}}"/"$minutes"}"
-page="${page//"{{samples}}"/"$samples"}"
-page="${page//"{{steps}}"/"$steps"}"
-printf '%s\n' "$page" >"$out/index.html"
+fill_page "$(cat "$repository/scripts/demo_page.html")" "${fields[@]}" >"$out/index.html.new" || fail "the page cannot be made"
+mv -- "$out/index.html.new" "$out/index.html"
 
 step "done"
 case "$out" in /*) shown="$out" ;; *) shown="$repository/$out" ;; esac
-say "open $shown/index.html"
+say "open $(printable "$shown/index.html")"

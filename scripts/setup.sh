@@ -37,7 +37,7 @@ while [ $# -gt 0 ]; do
 done
 
 # Without these nothing works.
-tools=(g++ cmake ninja-build git ca-certificates python3 gnuplot-nox)
+tools=(g++ cmake ninja-build git ca-certificates python3 gnuplot-nox libpng-dev libjpeg-dev)
 # Without these a build takes longer each time, or pictures must be brought along.
 helpful=(ccache dataset-fashion-mnist fonts-dejavu-core)
 # Without these CMake downloads a release.

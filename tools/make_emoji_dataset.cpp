@@ -77,11 +77,10 @@ void program(ex::CommandLine& line) {
   line.add("--annotations", annotations_path, "folder of annotations/en.xml and so on (package unicode-cldr-core)");
   line.add("--emoji-test", list_path, "Unicode's list of emoji (package unicode-data)");
   line.add("--sheet", sheet, "also draw all pictures side by side: emoji.png");
+  line.results_are_files = true;
   line.parse();
   if (line.smoke && !line.given("--groups")) groups = "Food & Drink";
 
-  if (!std::filesystem::exists(list_path))
-    throw ed::IoError(list_path + ": there is no such file; it is in the package unicode-data");
   const ed::emoji::EmojiList list = ed::emoji::read_emoji_list(list_path);
   const std::vector<bool> chosen = chosen_groups(list.groups, groups);
   std::map<std::string, ed::emoji::Annotations> annotations;
@@ -129,9 +128,9 @@ void program(ex::CommandLine& line) {
   std::copy(pixels.begin(), pixels.end(), set.pictures.images.begin());
   ed::data::save_caption_dataset(file, set);
   for (std::size_t i = 0; i < pictures_of.size(); ++i)
-    std::printf("%6lld  %s\n", static_cast<long long>(pictures_of[i]), set.pictures.class_names[i].c_str());
+    std::printf("%6lld  %s\n", static_cast<long long>(pictures_of[i]), ex::printable(set.pictures.class_names[i]).c_str());
   std::printf("%6zu  pictures of %lldx%lld with captions (%s): %s\n", set.ids.size(), static_cast<long long>(size),
-              static_cast<long long>(size), languages.c_str(), file.c_str());
+              static_cast<long long>(size), ex::printable(languages).c_str(), ex::printable(file).c_str());
   if (without_picture + without_name > 0)
     std::printf("%6lld  left out: %lld without a name, %lld without a picture\n",
                 static_cast<long long>(without_picture + without_name), static_cast<long long>(without_name),

@@ -126,7 +126,7 @@ def run_turn(number, rows, present, options):
                     times = {"pytorch": pytorch, "onnx": onnx}[side](figures, options)
                 turn[side].update(times)
             except Failed as error:  # its rows are told as missing at the end
-                print(error, file=sys.stderr, flush=True)
+                print(comparison.printable(str(error)), file=sys.stderr, flush=True)
     return turn
 
 
@@ -192,9 +192,9 @@ def main():
             broken.append("missing: %s: %s" % (row.title, error))
     print(comparison.text(results))
     heading = "threads: %d, turns: %d; medians, and ratios as median (min - max) over the turns" % (options.threads, options.turns)
-    print("\n".join([heading] + notes + broken))
+    print("\n".join([heading] + [comparison.printable(line) for line in notes + broken]))
     for out in options.out:
-        body = comparison.as_csv(results) if out.suffix == ".csv" else comparison.markdown(results) + "\n" + "\n".join([heading + ".  "] + [line + ".  " for line in notes + broken]) + "\n"
+        body = comparison.as_csv(results) if out.suffix == ".csv" else comparison.markdown(results) + "\n" + "\n".join([heading + ".  "] + [comparison.markdown_text(line) + ".  " for line in notes + broken]) + "\n"
         out.write_text(body)
     return 1 if broken else 0
 
@@ -203,4 +203,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (Failed, subprocess.CalledProcessError, OSError) as error:
-        sys.exit("compare: %s" % error)
+        sys.exit("compare: %s" % comparison.printable(str(error)))

@@ -129,6 +129,16 @@ def evaluate(row, turns, present):
     return result
 
 
+def printable(text):
+    """On one line, with escapes for what a terminal obeys: for what other programs and the surroundings say."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in text)
+
+
+def markdown_text(text):
+    """The same as text of a Markdown document, whatever it has of its marks and of HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>#|&~!])", r"\\\1", printable(text))
+
+
 HEADINGS = ("work", "ours", "PyTorch", "ONNX Runtime", "PyTorch / ours", "ONNX Runtime / ours", "of the peak", "goal", "reached")
 
 

@@ -10,6 +10,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "easy_diffusion/io/text.hpp"
+
 namespace easy_diffusion::bench {
 
 /// --threads N or --threads N,N,...: everything is measured with each of these numbers of threads.
@@ -36,8 +38,14 @@ int run_program(CLI::App& app, int argc, char** argv, Body&& body) {
     app.parse(argc, argv);
     body();
     return 0;
-  } catch (const CLI::ParseError& error) { return app.exit(error) == 0 ? 0 : 2; } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
+  } catch (const CLI::CallForHelp&) {
+    std::fputs(app.help().c_str(), stdout);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    std::fprintf(stderr, "%s (see --help)\n", io::printable(error.what()).c_str());
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", io::printable(error.what()).c_str());
     return 1;
   }
 }

@@ -5,13 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
+#include "easy_diffusion/io/text.hpp"
 #include "support/plot.hpp"
 
 namespace easy_diffusion::examples {
@@ -28,7 +29,8 @@ inline void write_csv(const HeatMap& map, const std::filesystem::path& csv) {
   std::string text = "row,column,value\n";
   for (std::size_t r = 0; r < map.names.size(); ++r)
     for (std::size_t c = 0; c < map.names.size(); ++c)
-      text += map.names[r] + "," + map.names[c] + "," + detail::number(map.values[r * map.names.size() + c]) + "\n";
+      text += io::csv_field(map.names[r]) + "," + io::csv_field(map.names[c]) + "," +
+              detail::number(map.values[r * map.names.size() + c]) + "\n";
   io::write_file(csv, text);
 }
 
@@ -38,12 +40,15 @@ inline void draw_png(const HeatMap& map, const std::filesystem::path& png) {
   if (n < 1 || map.values.size() != n * n)
     throw ShapeError("plot '" + png.string() + "': expected " + std::to_string(n * n) + " values, got " +
                      std::to_string(map.values.size()));
-  const std::filesystem::path temporary = detail::temporary_beside(png);
   const Axes axes{.title = map.title, .x_label = "", .y_label = "", .width = 980, .height = 860};
-  std::string script = detail::terminal(axes.width, axes.height, temporary) + detail::frame(axes);
-  script += "unset grid\nset border 0\nset size ratio 1\nset lmargin 14\nset rmargin 14\nset bmargin 7\n";
+  GnuplotScript script;
+  detail::begin(script, axes.width, axes.height);
+  detail::add_frame(script, axes);
+  script += "unset grid\nset border 0\nset size ratio 1\nset lmargin 17\nset rmargin 14\nset bmargin 7\n";
   script += "set palette defined (-1 '#b2182b', -0.5 '#f4a582', 0 '#f7f7f7', 0.5 '#92c5de', 1 '#2166ac')\n";
-  script += "set cblabel " + detail::quoted(map.value_label) + " font 'Sans,14' textcolor rgb '#334155' offset 1,0\n";
+  script += "set cblabel " + script.text(map.value_label, detail::longest_label) +
+            " font 'Sans,14' textcolor rgb '#334155' offset 1,0\n";
+  constexpr std::size_t longest_name = 18;  // what the margins have room for
   // The diagonal would hide all other differences: the scale ends at the largest of the rest.
   double top = 1e-6;
   std::string fields = "$fields << EOD\n", labels = "$labels << EOD\n", tics;
@@ -53,22 +58,20 @@ inline void draw_png(const HeatMap& map, const std::filesystem::path& png) {
       fields += detail::number(value) + " ";
       if (!std::isfinite(value)) continue;
       top = std::max(top, std::abs(value));
-      char text[16];
-      std::snprintf(text, sizeof text, "%.2f", value);
-      labels += std::to_string(c) + " " + std::to_string(r) + " " + text + "\n";
+      labels += std::to_string(c) + " " + std::to_string(r) + " " + fixed_text(value, 2) + "\n";
     }
     fields += "\n";
-    tics += (r ? ", " : "") + detail::quoted(map.names[r]) + " " + std::to_string(r);
+    tics += (r ? ", " : "") + script.tick(map.names[r], longest_name) + " " + std::to_string(r);
   }
   script += fields + "EOD\n" + labels + "EOD\n";
   script += "set xtics (" + tics + ") rotate by -40\nset ytics (" + tics + ")\n";
   script += "set cbrange [" + detail::number(-top) + ":" + detail::number(top) + "]\n";
   const std::string end = detail::number(static_cast<double>(n) - 0.5);
   script += "set xrange [-0.5:" + end + "]\nset yrange [" + end + ":-0.5]\n";
-  detail::draw(script +
-                   "plot $fields matrix with image notitle, $labels using 1:2:3 with labels font 'Sans,11' "
-                   "textcolor rgb '#0f172a' notitle\nunset output\n",
-               temporary, png);
+  script +=
+      "plot $fields matrix with image notitle, $labels using 1:2:3 with labels font 'Sans,11' textcolor rgb '#0f172a' "
+      "notitle\n";
+  detail::draw(script, png);
 }
 
 }  // namespace easy_diffusion::examples

@@ -3,17 +3,19 @@
 /// clear line for whatever goes wrong.
 #pragma once
 
-#include <cerrno>
+#include <algorithm>
 #include <charconv>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <limits>
 #include <new>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -21,6 +23,11 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
+#include "easy_diffusion/io/detail/absence.hpp"
+#include "easy_diffusion/io/text.hpp"
+#include "support/interrupt.hpp"
+#include "support/run_folder.hpp"
+#include "support/standard_streams.hpp"
 
 namespace easy_diffusion::examples {
 
@@ -55,14 +62,33 @@ bool read_number(const std::string& text, T& value) {
   }
 }
 
-inline std::string one_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  for (char& c : text)
-    if (c == '\n') c = ' ';
-  return text;
+/// Text that has line breaks of its own, such as a page of help: each line by itself.
+inline std::string printable_lines(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    result += io::printable(text.substr(0, end));
+    if (end < text.size()) result += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return result;
+}
+
+inline std::string program_name(int argc, const char* const* argv) {
+  return argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program";
 }
 
 }  // namespace detail
+
+using io::printable;
+
+/// The one line of what went wrong, on the standard error. Messages quote what came from outside as it is; here it becomes
+/// printable.
+inline void print_error(const std::string& program, std::string what) {
+  while (!what.empty() && (what.back() == '\n' || what.back() == ' ')) what.pop_back();
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: %s\n", printable(program).c_str(), printable(what).c_str());
+}
 
 /// The command line of one program. It has --help, --seed, --threads, --out and --smoke; the program adds its own
 /// options, then calls `parse()`.
@@ -73,6 +99,8 @@ class CommandLine {
   std::filesystem::path out = "out";
   bool smoke = false;
   bool makes_folder = true;  ///< false: `out` is made only where it is asked for, or a smoke run needs it
+  bool takes_folder = true;  ///< false: the program calls `take_folder()` where it comes to write into `out`
+  bool results_are_files = false;  ///< true: a run is whole although what it printed did not arrive
 
   CommandLine(int argc, const char* const* argv) : argc_(argc), argv_(argv) {
     add("--seed", seed, "seed of all random numbers");
@@ -108,9 +136,19 @@ class CommandLine {
         ->default_str(detail::shown(target));
   }
 
-  /// A text, such as the name of a file.
+  /// A text, such as the name of a file. An empty one is refused: it comes from a variable of a script that is not set, and
+  /// would be taken for an option that was left out.
   CLI::Option* add(const std::string& name, std::string& target, const std::string& description) {
-    return app_.add_option(name, target, description)->type_name("TEXT")->capture_default_str();
+    return app_
+        .add_option_function<std::string>(
+            name,
+            [name, &target](const std::string& text) {
+              if (text.empty()) throw ValueError(name + ": expected a text, got ''");
+              target = text;
+            },
+            description)
+        ->type_name("TEXT")
+        ->default_str(target);
   }
 
   /// A switch.
@@ -124,8 +162,8 @@ class CommandLine {
   /// True where the option stood on the command line.
   [[nodiscard]] bool given(const std::string& name) const { return app_.count(name) > 0; }
 
-  /// Reads the command line, sets the number of threads, makes the folder of results.
-  /// \throw CLI::ParseError, ValueError naming the option, IoError where the folder cannot be made
+  /// Reads the command line, sets the number of threads, makes the folder of results and takes it for this run.
+  /// \throw CLI::ParseError, ValueError naming the option, IoError where the folder cannot be made or has another run
   void parse() {
     app_.parse(argc_, argv_);
     if (given("--out")) {
@@ -134,18 +172,28 @@ class CommandLine {
     }
     set_num_threads(threads);
     if (!makes_folder && !smoke && !given("--out")) return;
-    std::error_code error;
+    std::error_code error, ignored;
     std::filesystem::create_directories(out, error);
-    if (!std::filesystem::is_directory(out))
-      throw IoError("--out: cannot make the folder '" + out.string() +
-                    "': " + (error ? error.message() : "a file of this name is in the way"));
+    if (!std::filesystem::is_directory(out, ignored)) {
+      std::string reason = io::detail::absence(out);  // names what above it is in the way, where that is the reason
+      if (reason == "there is none") reason = error.message();
+      if (std::filesystem::exists(out, ignored)) reason = "a file of this name is in the way";
+      throw IoError("--out: cannot make the folder '" + out.string() + "': " + reason);
+    }
+    if (takes_folder) take_folder();
+  }
+
+  /// Until this program ends, no other run may write into `out`. \throw IoError naming who does
+  void take_folder() {
+    if (!folder_) folder_.emplace(out, detail::program_name(argc_, argv_));
   }
 
  private:
   template <class T>
   static std::string between(T low, T high) {
-    const bool below = high < std::numeric_limits<T>::max();
-    if (std::unsigned_integral<T> || low > std::numeric_limits<T>::lowest())
+    // All bounds of a whole number count: what does not fit its type is refused as well.
+    const bool below = std::integral<T> || high < std::numeric_limits<T>::max();
+    if (std::integral<T> || low > std::numeric_limits<T>::lowest())
       return below ? " from " + detail::shown(low) + " to " + detail::shown(high)
                    : " of at least " + detail::shown(low);
     return below ? " up to " + detail::shown(high) : "";
@@ -155,26 +203,36 @@ class CommandLine {
   int argc_;
   const char* const* argv_;
   std::string out_text_;
+  std::optional<RunFolder> folder_;
 };
 
 /// The body of `main`: calls `program(CommandLine&)`. Where it throws, one line on the standard error names the
 /// program and what is wrong.
-/// \returns 0; 2 for a bad option, file or value; 1 for anything else
+/// \returns 0; 2 for a bad option, file or value, and where what was printed was the result and did not arrive; 128 plus the
+///          number of the signal that has ended it in good order; 1 for anything else
 template <class Program>
 int run_main(int argc, const char* const* argv, Program&& program) {
-  const std::string name = argc > 0 ? std::filesystem::path(argv[0]).filename().string() : "program";
+  prepare_standard_streams();
+  const std::string name = detail::program_name(argc, argv);
   const auto fail = [&name](const std::string& what, int code) {
-    std::fflush(stdout);
-    std::fprintf(stderr, "%s: %s\n", name.c_str(), detail::one_line(what).c_str());
+    print_error(name, what);
     return code;
   };
   try {
     CommandLine line(argc, argv);
+    bool results_are_files = false;
     try {
       program(line);
-    } catch (const CLI::CallForHelp&) { std::fputs(line.app().help().c_str(), stdout); }
-    if (std::fflush(stdout) != 0) return fail(std::string("standard output: ") + std::strerror(errno), 2);
-    return 0;
+      results_are_files = line.results_are_files;
+    } catch (const CLI::CallForHelp&) { 
+      std::fputs(detail::printable_lines(line.app().help()).c_str(), stdout);
+    }
+    const std::string failure = printing_failure();
+    if (failure.empty()) return 0;
+    if (!results_are_files) return fail("standard output: " + failure, 2);
+    return fail("standard output: " + failure + "; the files are whole", 0);
+  } catch (const Interrupted& error) {
+    return fail(error.what(), InterruptGuard::exit_code());
   } catch (const CLI::ParseError& error) {
     return fail(std::string(error.what()) + " (see --help)", 2);
   } catch (const Error& error) {

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "easy_diffusion/io/text.hpp"
+
 namespace easy_diffusion::examples {
 
 /// Rows of cells, printed in columns as wide as their widest cell.
@@ -19,7 +21,10 @@ class Table {
     rows_.push_back(std::move(head));
   }
 
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  void add(std::vector<std::string> row) {
+    for (std::string& cell : row) cell = io::printable(cell);
+    rows_.push_back(std::move(row));
+  }
 
   void print() const {
     std::vector<std::size_t> width(rows_[0].size());

@@ -1,6 +1,6 @@
 /// \file
-/// What the training programs share: their options, and the loop around the trainer with its progress bar, its loss log,
-/// its checkpoints and Ctrl-C.
+/// What the training programs share: the loop around the trainer with its progress bar, its loss log, its checkpoints, and
+/// what may end it: signals, a full disk, a loss that is no number.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,149 +15,14 @@
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
-#include "easy_diffusion/data/image_dataset.hpp"
-#include "easy_diffusion/nn/optim/adam_then_sgd.hpp"
-#include "easy_diffusion/nn/optim/learning_rate.hpp"
 #include "easy_diffusion/train/checkpoint.hpp"
 #include "easy_diffusion/train/loss_log.hpp"
-#include "support/dataset.hpp"
 #include "support/interrupt.hpp"
-#include "support/options.hpp"
 #include "support/plot.hpp"
 #include "support/progress.hpp"
+#include "support/training_options.hpp"
 
 namespace easy_diffusion::examples {
-
-/// How the learning rate falls: by a factor an epoch, or along a cosine to a share of it at a known step.
-enum class RateDecay { exponential, cosine };
-
-/// Options of every training program.
-struct TrainingOptions {
-  RateDecay decay = RateDecay::exponential;  ///< to be set before `add_to`
-  DatasetOptions pictures{};
-  std::int64_t batch = 128;
-  double learning_rate = 1e-3;
-  double gamma = 0.9;             ///< of the exponential decay
-  std::int64_t warmup = 0;        ///< and the others, up to the settling, of the cosine
-  std::int64_t decay_steps = 0;
-  double final_rate = 0.01;
-  std::int64_t settle_steps = 0;
-  double settle_rate = 1e-6;
-  std::int64_t accumulate = 1;
-  double ema = 0.999;
-  double clip = 0;
-  std::int64_t epochs = 0;
-  std::int64_t steps = 0;
-  double minutes = 0;
-  std::int64_t checkpoint_every = 500;
-  std::int64_t snapshot_every = 0;
-  bool resume = false;
-  bool overwrite = false;
-  std::int64_t default_epochs = 10;  ///< where no end is asked for
-
-  void add_to(CommandLine& line) {
-    pictures.add_to(line);
-    line.add<std::int64_t>("--batch", batch, "pictures in a training step", 1, 65536);
-    line.add("--learning-rate", learning_rate, "Adam's learning rate to begin with", 1e-9, 1e3);
-    if (decay == RateDecay::exponential) {
-      line.add("--gamma", gamma, "factor of the learning rate after every epoch", 1e-3, 1.0);
-    } else {
-      line.add<std::int64_t>("--warmup", warmup, "steps in which the learning rate rises from zero", 0, 1'000'000);
-      line.add<std::int64_t>("--decay-steps", decay_steps,
-                             "steps in which the learning rate falls along a cosine; 0: all steps that --steps or "
-                             "--epochs ask for, but the last --settle-steps, and with neither it stays",
-                             0, 1'000'000'000);
-      line.add("--final-rate", final_rate, "learning rate at the cosine's end, as a share of --learning-rate", 0.0, 1.0);
-      line.add<std::int64_t>("--settle-steps", settle_steps,
-                             "after the cosine: steps of gradient descent without moments; 0: none", 0, 1'000'000'000);
-      line.add("--settle-rate", settle_rate, "their learning rate", 0.0, 1e3);
-    }
-    line.add<std::int64_t>("--accumulate", accumulate,
-                           "batches whose gradients are averaged for a step: K batches of B do the work of one of K B in "
-                           "the memory of one of B",
-                           1, 65536);
-    line.add("--ema", ema, "decay of the averaged weights", 0.0, 0.999999);
-    line.add("--clip", clip, "largest gradient norm; 0: not clipped", 0.0, 1e9);
-    line.add<std::int64_t>("--epochs", epochs, "end after that many epochs in all", 0, 1'000'000);
-    line.add<std::int64_t>("--steps", steps, "end after that many steps in all", 0, 1'000'000'000);
-    line.add("--minutes", minutes, "end after that many minutes of this run", 0.0, 1e6);
-    line.add<std::int64_t>("--checkpoint-every", checkpoint_every, "steps between checkpoints", 1, 1'000'000'000);
-    line.add<std::int64_t>("--snapshot-every", snapshot_every,
-                           "steps between checkpoints that are kept, snapshot_<step>.safetensors; 0: none", 0,
-                           1'000'000'000);
-    line.add("--resume", resume, "go on where the checkpoint in --out stands");
-    line.add("--overwrite", overwrite, "start anew although --out has a checkpoint");
-  }
-
-  /// The numbers on which a run's result depends. They are kept in the checkpoint, and a resumed run must have the same.
-  [[nodiscard]] nlohmann::json settings(std::uint64_t seed, const data::ImageDataset& dataset) const {
-    nlohmann::json result = {{"seed", seed},   {"pictures", dataset.size()}, {"data", data::fingerprint(dataset)},
-                             {"batch", batch}, {"learning_rate", learning_rate},
-                             {"ema", ema},     {"clip", clip}};
-    if (decay == RateDecay::exponential) {
-      result["gamma"] = gamma;
-    } else {
-      result["warmup"] = warmup;
-      result["decay_steps"] = cosine_steps(dataset);
-      result["final_rate"] = final_rate;
-      if (settle_steps > 0) result["settle_rate"] = settle_rate;
-    }
-    if (accumulate > 1) result["accumulate"] = accumulate;
-    pictures.add_settings(result);
-    return result;
-  }
-
-  [[nodiscard]] nn::LearningRate rate(const data::ImageDataset& dataset) const {
-    if (decay == RateDecay::exponential)
-      return nn::LearningRate::exponential(learning_rate, gamma, steps_in(1, batches_per_epoch(dataset)));
-    const std::int64_t total = cosine_steps(dataset);
-    const auto falling = total > 0 ? nn::LearningRate::cosine(learning_rate, total, final_rate * learning_rate)
-                                   : nn::LearningRate::constant(learning_rate);
-    const auto rate = falling.with_warmup(warmup);
-    return settle_steps > 0 ? rate.with_settling(total, settle_rate) : rate;
-  }
-
-  /// The optimiser of these options: with a settling phase, the moments end where the cosine does.
-  [[nodiscard]] nn::AdamThenSgd<float> optimizer(const nn::AdamConfig& adam, const data::ImageDataset& dataset) const {
-    return nn::AdamThenSgd<float>(adam, settle_steps > 0 ? cosine_steps(dataset) : -1);
-  }
-
-  /// The step at which the options end a run; nothing where they name none.
-  [[nodiscard]] std::optional<std::int64_t> last_step(std::int64_t batches_per_epoch) const {
-    std::optional<std::int64_t> last;
-    if (steps > 0) last = steps;
-    if (epochs > 0) last = std::min(last.value_or(steps_in(epochs, batches_per_epoch)), steps_in(epochs, batches_per_epoch));
-    if (!last && minutes <= 0) last = steps_in(default_epochs, batches_per_epoch);
-    return last;
-  }
-
-  /// \throw ValueError where both --resume and --overwrite are given, IoError where a checkpoint would be lost or is
-  ///        not there
-  void check_folder(const std::filesystem::path& checkpoint) const {
-    if (resume && overwrite) throw ValueError("--resume: cannot be together with --overwrite");
-    const bool there = std::filesystem::exists(checkpoint);
-    if (resume && !there) throw IoError("--resume: there is no " + checkpoint.string());
-    if (there && !resume && !overwrite)
-      throw IoError(checkpoint.string() + " is there already: --resume goes on with it, --overwrite starts anew");
-  }
-
- private:
-  [[nodiscard]] std::int64_t batches_per_epoch(const data::ImageDataset& dataset) const {
-    return (dataset.size() - 1) / batch + 1;
-  }
-  [[nodiscard]] std::int64_t steps_in(std::int64_t count, std::int64_t batches_per_epoch) const {
-    return (count * batches_per_epoch - 1) / accumulate + 1;
-  }
-  /// Steps of the cosine; 0: the rate stays. \throw ValueError where a settling phase has no beginning
-  [[nodiscard]] std::int64_t cosine_steps(const data::ImageDataset& dataset) const {
-    if (decay_steps > 0) return decay_steps;
-    const std::int64_t last = last_step(batches_per_epoch(dataset)).value_or(0);
-    if (settle_steps > 0 && settle_steps >= last)
-      throw ValueError("--settle-steps: expected fewer than the steps in all, " + std::to_string(last) + ", got " +
-                       std::to_string(settle_steps));
-    return last - settle_steps;
-  }
-};
 
 /// A curve of the loss: a mean over windows of steps, and the epochs' averages.
 inline void draw_loss(const std::filesystem::path& png, const std::vector<train::LossRow>& rows,
@@ -202,11 +66,12 @@ struct NothingAfterStep {
   return what + "_" + digits + "." + ending;
 }
 
-/// Runs the trainer until an end that the options name, or Ctrl-C. Leaves checkpoint.safetensors and loss.csv in `out`.
+/// Runs the trainer until an end that the options name, or a signal. Leaves checkpoint.safetensors and loss.csv in `out`.
 /// \param after_step called with the trainer after every step; whatever it does changes nothing of the training
-/// \return true where it was interrupted
+/// \throw Interrupted after a signal, ValueError where training diverges, IoError where a file cannot be written; whatever
+///        it is, the steps made are kept if they can be, and a checkpoint that was written stays
 template <class Trainer, class AfterStep = NothingAfterStep>
-bool run_training(Trainer& trainer, const TrainingOptions& options, const std::filesystem::path& out,
+void run_training(Trainer& trainer, const TrainingOptions& options, const std::filesystem::path& out,
                   std::int64_t batches_per_epoch, const nlohmann::json& model_settings,
                   const nlohmann::json& training_settings, AfterStep&& after_step = {}) {
   const std::filesystem::path checkpoint = out / "checkpoint.safetensors";
@@ -216,13 +81,14 @@ bool run_training(Trainer& trainer, const TrainingOptions& options, const std::f
   if (trainer.steps() >= last_step) {
     std::printf("nothing to do: %lld of %lld steps are done\n", static_cast<long long>(trainer.steps()),
                 static_cast<long long>(last_step));
-    return false;
+    return;
   }
 
   const InterruptGuard guard;
   train::LossLog log(out / "loss.csv", trainer.steps());
   const std::int64_t first_step = trainer.steps();
-  std::int64_t saved_step = -1;
+  std::int64_t saved_step = first_step > 0 ? first_step : -1;
+  bool between_steps = true;
   double samples = 0;
   double recent = 0;
   Progress progress("training");
@@ -238,42 +104,55 @@ bool run_training(Trainer& trainer, const TrainingOptions& options, const std::f
     return trainer.steps() >= last_step || InterruptGuard::interrupted() ||
            (options.minutes > 0 && progress.seconds() >= 60 * options.minutes);
   };
-  while (!finished()) {
-    const auto report = trainer.step();
-    log.append({report.step, report.epoch, report.loss, report.learning_rate});
-    samples += static_cast<double>(report.samples);
-    recent = report.step == first_step + 1 ? report.loss : 0.98 * recent + 0.02 * report.loss;
-    double done = last_step == never
-                      ? 0
-                      : static_cast<double>(report.step - first_step) / static_cast<double>(last_step - first_step);
-    if (options.minutes > 0) done = std::max(done, progress.seconds() / (60 * options.minutes));
-    char text[96];
-    std::snprintf(text, sizeof text, "epoch %lld  step %lld  loss %.4g", static_cast<long long>(report.epoch + 1),
-                  static_cast<long long>(report.step), recent);
-    progress.update(done, text, samples);
-    if (report.epoch_loss) {
-      progress.clear();
-      std::printf("epoch %lld: loss %.4f  (%.0f s, %.0f pictures/s)\n", static_cast<long long>(report.epoch + 1),
-                  *report.epoch_loss, progress.seconds(), samples / progress.seconds());
-      std::fflush(stdout);
+  try {
+    while (!finished()) {
+      between_steps = false;
+      const auto report = trainer.step();
+      between_steps = true;
+      log.append({report.step, report.epoch, report.loss, report.learning_rate});
+      samples += static_cast<double>(report.samples);
+      recent = report.step == first_step + 1 ? report.loss : 0.98 * recent + 0.02 * report.loss;
+      double done = last_step == never
+                        ? 0
+                        : static_cast<double>(report.step - first_step) / static_cast<double>(last_step - first_step);
+      if (options.minutes > 0) done = std::max(done, progress.seconds() / (60 * options.minutes));
+      char text[96];
+      std::snprintf(text, sizeof text, "epoch %lld  step %lld  loss %.4g", static_cast<long long>(report.epoch + 1),
+                    static_cast<long long>(report.step), recent);
+      progress.update(done, text, samples);
+      if (report.epoch_loss) {
+        progress.clear();
+        std::printf("epoch %lld: loss %.4f  (%.0f s, %.0f pictures/s)\n", static_cast<long long>(report.epoch + 1),
+                    *report.epoch_loss, progress.seconds(), samples / progress.seconds());
+        std::fflush(stdout);
+      }
+      if (report.step % options.checkpoint_every == 0) save();
+      if (options.snapshot_every > 0 && report.step % options.snapshot_every == 0)
+        trainer.save(out / numbered_name("snapshot", report.step, "safetensors"), model_settings, training_settings);
+      after_step(trainer);
     }
-    if (report.step % options.checkpoint_every == 0) save();
-    if (options.snapshot_every > 0 && report.step % options.snapshot_every == 0)
-      trainer.save(out / numbered_name("snapshot", report.step, "safetensors"), model_settings, training_settings);
-    after_step(trainer);
+    save();
+  } catch (const Error& error) {
+    // After a step that failed nothing whole can be saved; otherwise it may have been a file beside the checkpoint.
+    if (!between_steps)
+      throw ValueError(std::string(error.what()) +
+                       (saved_step < 0 ? "; there is no checkpoint yet"
+                                       : "; " + checkpoint.string() + " is as it was after step " + std::to_string(saved_step) +
+                                             (options.can_start_from ? ", and another run can start --from it" : "")));
+    try {
+      save();
+    } catch (const Error&) {}
+    throw;
   }
-  save();
   progress.clear();
-  const bool interrupted = InterruptGuard::interrupted();
-  std::printf("%s after step %lld (%.0f s, %.0f pictures/s): %s\n", interrupted ? "interrupted" : "trained",
+  const bool complete = trainer.steps() >= last_step || !InterruptGuard::interrupted();
+  std::printf("%s after step %lld (%.0f s, %.0f pictures/s): %s\n", complete ? "trained" : "interrupted",
               static_cast<long long>(trainer.steps()), progress.seconds(), samples / progress.seconds(),
-              checkpoint.c_str());
-  if (interrupted) std::printf("go on with --resume and the same options\n");
+              printable(checkpoint).c_str());
   std::fflush(stdout);
-  return interrupted;
+  if (!complete)
+    throw Interrupted("interrupted after step " + std::to_string(trainer.steps()) +
+                      "; go on with --resume and the same options");
 }
-
-/// Exit code of a program that Ctrl-C ended in good order.
-inline constexpr int exit_interrupted = 130;
 
 }  // namespace easy_diffusion::examples

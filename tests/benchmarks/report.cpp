@@ -79,6 +79,29 @@ TEST_CASE("tables take the place of what stood in a document", "[benchmarks][sam
   CHECK_THROWS_AS(bench::update_document(folder / "no_such.md", results), IoError);
 }
 
+TEST_CASE("names in a file of results are plain, or the file is refused", "[benchmarks][samplers]") {
+  const auto folder = test::scratch_folder("bench_names");
+  const auto file = folder / "samplers.csv";
+  const auto write_name = [&](const std::string& set, const std::string& model) {
+    write(file, std::string(bench::Results::head) + "\n" + set + ",kl,ddim,4,-,4,4,64,0," + model + ",0.5,1\n");
+  };
+  write_name("mixture_2d", "UNet step 500 0a1b2c3d");
+  CHECK(bench::Results(file).rows().size() == 1);
+  bench::Results results(file);
+  results.add({.set = "mixture_2d", .metric = "kl", .sampler = "heun", .target = 4, .samples = 64, .value = 1});
+  CHECK(bench::Results(file).rows().size() == 2);
+  for (const std::string name : {"=1+1", "+x", "@x", "a\"b", "\"a\"", "\x1b[2J", "\xff", " x", "x\r"}) {
+    write_name("mixture_2d", name);
+    CHECK_THROWS_WITH(bench::Results(file), ContainsSubstring("line 2: expected a plain name"));
+    write_name(name, "exact");
+    CHECK_THROWS_AS(bench::Results(file), FormatError);
+  }
+  write(folder / "file", "x");
+  CHECK_THROWS_AS(bench::update_document(folder / "file" / "x.md", results), IoError);
+  std::filesystem::create_symlink("samplers_loop.csv", folder / "samplers_loop.csv");
+  CHECK_THROWS_AS(bench::Results(folder / "samplers_loop.csv"), IoError);
+}
+
 TEST_CASE("every sampler of the list is described, with its source", "[benchmarks][samplers]") {
   const std::string table = bench::markdown_of_samplers();
   for (const bench::Contender& c : bench::all_contenders()) {

@@ -84,6 +84,14 @@ expect("markdown: as many cells in each line", len(table) == 3 and len({line.cou
 lines = list(csv.DictReader(io.StringIO(comparison.as_csv([result, alone]))))
 expect("csv", lines[0]["ours"] == "20" and lines[0]["pytorch_ratio_most"] == "4" and lines[1]["onnx"] == "")
 
+# What other programs say is shown, not obeyed.
+for hostile in ("a\nb | c", "\x1b[2J\x9b31m", "\u202egpj", "\udcff", "| x |", "<b>`x`</b> [a](b) *c* \\", "a\r\0b", "Grüße 葡萄"):
+    shown = comparison.printable(hostile)
+    expect("printable %r" % hostile, shown.isprintable() and comparison.printable(shown) == shown)
+    marked = comparison.markdown_text(hostile)
+    expect("markdown %r" % hostile, re.sub(r"\\([^\w\s])", r"\1", marked) == shown and not re.search(r"(?<!\\)(?:\\\\)*[`*_\[\]<>#|]", marked))
+expect("what is printable stays", comparison.printable("PyTorch 2.1.0+cpu, Grüße") == "PyTorch 2.1.0+cpu, Grüße")
+
 # Rows.
 figures = [known.figure for known in comparison.rows()]
 expect("no figure twice", len(set(figures)) == len(figures))

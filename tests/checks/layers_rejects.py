@@ -21,6 +21,8 @@ WHOLE = {
     "io/picture.hpp": TOP + "#include <stb_image.h>\n#include <nlohmann/json.hpp>\n#include <zlib.h>\n",
     "sde/cites.hpp": TOP + "/// By rounding \\cite known_2000_paper.\n",
     "easy_diffusion.hpp": TOP + '#include "easy_diffusion/nn/linear.hpp"\n',
+    "io/hash.hpp": TOP + 'int f(char* s, unsigned x) { return snprintf(s, 9, "%02x %lld", x % 8, 1LL); }  // stod(s), "%g"\n',
+    "io/json.hpp": TOP + "auto f(const char* s) { return nlohmann::json::parse(s); }\n",
     "io/comment.hpp": TOP + '// #include <iostream>\n/*\n#include <regex>\n*/\nconst char* const x = "/*";\n',
 }
 
@@ -30,7 +32,7 @@ CASES = {
                              "core/up.hpp:4: includes easy_diffusion/nn/linear.hpp, but core/ may include only nothing"),
     "through a relative path": ({"ops/up.hpp": TOP + '#include "../nn/linear.hpp"\n'}, "ops/ may include only core"),
     "sde takes a tensor": ({"sde/up.hpp": TOP + '#include "easy_diffusion/core/tensor.hpp"\n'},
-                           "sde/ may include only core/random, core/error, core/parallel"),
+                           "sde/ may include only core/random, core/error, core/number_text, core/parallel"),
     "diffusion takes a network": ({"diffusion/up.hpp": TOP + '#include "easy_diffusion/nn/linear.hpp"\n'},
                                   "diffusion/ may include only core, sde"),
     "the header of everything": ({"nn/all.hpp": TOP + '#include "easy_diffusion/easy_diffusion.hpp"\n'},
@@ -51,6 +53,12 @@ CASES = {
     "a macro of another name": ({"core/a.hpp": TOP + "#define MAX 3\n"}, "macro MAX"),
     "a source that is not there": ({"core/a.hpp": TOP + "/// \\cite nobody_1900_nothing\n"},
                                    "core/a.hpp:4: cites nobody_1900_nothing"),
+    "a number read by the locale": ({"io/a.hpp": TOP + "double f(const char* s) { return std::strtod(s, nullptr); }\n"},
+                                    "io/a.hpp:4: strtod(: reads numbers by the locale"),
+    "a number written by the locale": ({"io/a.hpp": TOP + 'int f(char* s) { return snprintf(s, 9, "x %5.2f", 1.0); }\n'},
+                                       "writes numbers by the locale"),
+    "JSON of any depth": ({"io/a.hpp": TOP + "auto f(const char* s) { return nlohmann::json::parse(s); }\n"},
+                          "io/a.hpp:4: json::parse: reads JSON of any depth"),
     "too many macros": ({"core/a.hpp": TOP + "".join(f"#define EASY_DIFFUSION_{c}\n" for c in "ABCDEF")}, "6 macros"),
 }
 

@@ -63,6 +63,16 @@ refused "--seed needs a whole number of at least 0, not '-3'" demo.sh --seed -3
 refused "--threads needs a whole number of at least 1, not ''" demo.sh --threads ""
 refused "--data: there is no folder nowhere" demo.sh --data nowhere
 refused "--out: the folder" demo.sh --out "$work/stderr/below_a_file"
+# Names that are more than names: one line, and nothing in it that a terminal obeys.
+for hostile in $'a\nb' $'a\n' $'\e]0;x\a\e[2J' $'a\rb' $'a\x7f' ""; do
+  for option in --out --data; do
+    refused "$option needs the name of a folder without control characters" demo.sh "$option" "$hostile"
+    expect "$option: nothing for a terminal to obey" test -z "$(tr -d '[:print:]\n' <"$work/stderr")"
+  done
+  refused "needs a" demo.sh --minutes "$hostile"
+  [ -z "$hostile" ] || refused "unknown option" demo.sh "$hostile"
+  expect "an option: nothing for a terminal to obey" test -z "$(tr -d '[:print:]\n' <"$work/stderr")"
+done
 
 # --- setup.sh with stand-ins ---
 mkdir fake
@@ -155,6 +165,32 @@ run env PATH="$work/empty" "$setup"
 expect "no apt" code_is 1
 expect "no apt: one clear line" one_line
 expect "no apt: lists what is needed" complains "libeigen3-dev"
+
+# --- test.sh counts what was skipped, with stand-ins for the build and for ctest ---
+mkdir -p project/build/release/Testing/Temporary
+cp -r "$repository/scripts" project/scripts
+cat >fake/cmake <<'END'
+#!/bin/sh
+echo "cmake $*" >>"$CALLS"
+END
+cat >fake/ctest <<'END'
+#!/bin/sh
+while [ "$1" != --output-log ]; do shift; done
+printf '%s\n' "90% tests passed, 1 tests failed out of 10" "The following tests did not run:" "	  5 - exchange (Skipped)" >"$2"
+printf '%s\n' "SKIP: schedules: there is no reference" "4 passed" "SKIP: schedules: there is no reference" \
+  "SKIP: exchange: no torch" "text of a test: SKIP: not this" >"${2%/*}/Testing/Temporary/LastTest.log"
+exit 8
+END
+chmod +x fake/*
+with project/scripts/test.sh --no-install --jobs 1
+expect "failing tests: exit code 1" code_is 1
+expect "the counts" test "$(tail -n 1 <<<"$output")" = "total: 8 passed, 1 failed, 2 skipped"
+expect "what was skipped, and why" says "skipped: release: schedules: there is no reference"
+expect "a whole test that was skipped" says "skipped: release: exchange: no torch"
+expect "the usual tests alone" called "EASY_DIFFUSION_THOROUGH=OFF"
+with project/scripts/test.sh --no-install --jobs 1 --all
+expect "--all builds with the sanitizers too" called "preset asan-ubsan"
+expect "--all: the thorough tests" called "EASY_DIFFUSION_THOROUGH=ON"
 
 printf '%s passed, %s failed\n' $((checks - failures)) "$failures"
 [ "$failures" -eq 0 ]

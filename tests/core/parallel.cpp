@@ -96,6 +96,30 @@ TEST_CASE("the number of threads can be set", "[core][parallel]") {
   CHECK(detail::default_threads() >= 1);
 }
 
+TEST_CASE("a team has no more threads than there are processors", "[core][parallel]") {
+  CHECK(detail::processors() >= 1);
+#if defined(_OPENMP)
+  struct Limit {
+    int before = detail::thread_limit.load();
+    explicit Limit(int processors) { detail::thread_limit.store(processors); }
+    ~Limit() { detail::thread_limit.store(before); }
+  };
+  for (const int processors : {1, 2, 3}) {
+    const Limit limit(processors);
+    const Threads scope(64);
+    CHECK(num_threads() == processors);
+    std::atomic<int> most{0}, covered{0};
+    parallel_for(0, 1000, 1, [&](std::int64_t first, std::int64_t last) {
+      const int now = omp_get_num_threads();
+      if (now > most) most = now;
+      covered += static_cast<int>(last - first);
+    });
+    CHECK(most <= processors);
+    CHECK(covered == 1000);
+  }
+#endif
+}
+
 TEST_CASE("the quota of a cgroup is read", "[core][parallel]") {
   const auto folder = scratch_folder("cgroup");
   const auto file = [&](const std::string& name, const std::string& text) {

@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <string>
 
+#include "easy_diffusion/data/load.hpp"
+
 #include "io/file_tools.hpp"
+#include "support/skip.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::test;
@@ -56,6 +59,23 @@ TEST_CASE("IDX folders: plain files, dotted names, colour, no labels", "[data]")
   CHECK(colour.class_names.empty());
 }
 
+TEST_CASE("IDX folders: a folder where a file of that name could be", "[data]") {
+  const auto folder = small_set("data_folders", 4, 4);
+  // What an archive is unpacked into, beside the file; empty, or with the file in it.
+  std::filesystem::rename(folder / "train-images-idx3-ubyte.gz", folder / "train-images.idx3-ubyte.gz");
+  std::filesystem::create_directory(folder / "train-images-idx3-ubyte.gz");
+  std::filesystem::create_directory(folder / "train-images-idx3-ubyte");
+  std::filesystem::rename(folder / "train-labels-idx1-ubyte.gz", folder / "train-labels-idx1-ubyte");
+  std::filesystem::create_directory(folder / "train-labels-idx1-ubyte.gz");
+  const auto set = data::load_idx_folder(folder, Split::train);
+  CHECK(set.size() == 4);
+  CHECK(set.labels == std::vector<std::int64_t>{0, 1, 2, 0});
+  // A class of pictures may be called so.
+  const auto pictures = scratch_folder("data_folders_of_pictures");
+  std::filesystem::create_directory(pictures / "train-images-idx3-ubyte");
+  CHECK_FALSE(data::detail::has_idx_files(pictures));
+}
+
 TEST_CASE("IDX folders: refusals", "[data]") {
   const auto folder = scratch_folder("data_bad");
   CHECK_THAT(refused(folder / "none"),
@@ -90,7 +110,7 @@ TEST_CASE("Fashion-MNIST: the message says what to install", "[data]") {
 
 TEST_CASE("Fashion-MNIST: as Debian installs it", "[data]") {
   if (!std::filesystem::exists(data::fashion_mnist_folder())) {
-    WARN("skipped: the package dataset-fashion-mnist is not installed");
+    skip("the package dataset-fashion-mnist is not installed");
     return;
   }
   const auto train = data::load_fashion_mnist();

@@ -36,6 +36,8 @@ TEST_CASE("load: IDX files, where there are some", "[data]") {
   CHECK(load_dataset(folder, wanted).size() == 2);
   wanted.channels = 3;
   CHECK_THAT(refused(folder, wanted), ContainsSubstring("channels"));
+  made(folder / "t10k-images-idx3-ubyte.gz");  // a folder where the packed file could be
+  CHECK(load_dataset(folder, of(Split::test)).size() == 2);
 }
 
 TEST_CASE("load: pictures, with folders for training and testing or without", "[data]") {

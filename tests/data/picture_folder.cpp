@@ -5,9 +5,12 @@
 #include <string>
 #include <vector>
 
+#include <sys/stat.h>
+
 #include "easy_diffusion/core/parallel.hpp"
 
 #include "data/pictures.hpp"
+#include "io/picture_files.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::test;
@@ -45,6 +48,7 @@ TEST_CASE("picture folders: sorted by bytes, whatever kind and size, and nothing
   CHECK(set.labels.empty());
   CHECK(set.class_names.empty());
   CHECK(set.name == folder.string());
+  CHECK(set.left_out == std::vector<std::string>{".hidden.png", ".thumbnails/", "labels", "notes.txt"});
   CHECK(load_picture_folder(folder, {.size = 3, .channels = 1}).images.shape() == Shape{5, 3, 3, 1});
 }
 
@@ -59,6 +63,56 @@ TEST_CASE("picture folders: a folder for each class", "[data]") {
   CHECK(set.class_names == std::vector<std::string>{"Bird", "dog", "\xE7\x8C\xAB"});
   CHECK(set.labels == std::vector<std::int64_t>{0, 0, 1, 2});
   CHECK(shades(set) == std::vector<int>{3, 4, 1, 2});
+}
+
+TEST_CASE("picture folders: pictures are known by their content, and what is left out is named", "[data]") {
+  const auto folder = scratch_folder("folder_content");
+  for (const char* name : {"a.jfif", "b.JPE", "c", "d.tmp", "e.pbm"}) io::save_png(folder / name, plain(4, 4, 3, 7));
+  spill(folder / "f.dat", "P1 4 4\n" + std::string(16, '1'));
+  spill(folder / "notes", "BM is how a bitmap starts, and P1 a picture of bits");
+  spill(folder / "P1.txt", "P1");
+  spill(folder / "empty", "");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  std::filesystem::create_symlink("nowhere", folder / "link");
+  const auto set = load_picture_folder(folder, {.size = 4});
+  CHECK(shades(set) == std::vector<int>{7, 7, 7, 7, 7, 0});
+  CHECK(set.left_out == std::vector<std::string>{"P1.txt", "empty", "link", "notes", "pipe"});
+
+  const auto classes = scratch_folder("folder_content_classes");
+  io::save_png(made(classes / "a") / "1.png", plain(4, 4, 3, 1));
+  io::save_png(made(classes / "b.png") / "1.png", plain(4, 4, 3, 2));  // a folder, whatever it is called
+  spill(classes / "README.md", "about");
+  spill(classes / "a" / "notes.txt", "about a");
+  const auto named = load_picture_folder(classes, {.size = 4});
+  CHECK(named.class_names == std::vector<std::string>{"a", "b.png"});
+  CHECK(named.left_out == std::vector<std::string>{"README.md", "a/notes.txt"});
+}
+
+TEST_CASE("picture folders: turned upright, or as they are stored", "[data]") {
+  const auto folder = scratch_folder("folder_upright");
+  Tensor<std::uint8_t> pixels({16, 16, 3});
+  for (std::int64_t y = 0; y < 16; ++y)
+    for (std::int64_t x = 0; x < 16; ++x)
+      for (std::int64_t c = 0; c < 3; ++c) pixels(y, x, c) = x < 8 ? 10 : 240;
+  spill(folder / "a.jpg", jpeg(pixels, false, exif_segment(exif(6, true))));
+  const auto upright = load_picture_folder(folder, {.size = 16}).images;
+  const auto stored = load_picture_folder(folder, {.size = 16, .upright = false}).images;
+  // A quarter turn clockwise: what was left is above.
+  CHECK((upright(0, 2, 12, 0) < 60 && upright(0, 12, 2, 0) > 190));
+  CHECK((stored(0, 2, 12, 0) > 190 && stored(0, 12, 2, 0) < 60));
+}
+
+TEST_CASE("picture folders: memory is bounded for all threads together", "[data]") {
+  const auto folder = scratch_folder("folder_memory");
+  for (int i = 0; i < 12; ++i) io::save_png(folder / (std::to_string(i) + ".png"), plain(10, 10, 3, i));
+  const int before = num_threads();
+  set_num_threads(4);
+  const std::int64_t one = 10 * 10 * 3 * 5;  // just enough for one of them
+  CHECK(load_picture_folder(folder, {.size = 5, .max_bytes = one}).size() == 12);
+  CHECK_THAT(refused(folder, {.size = 5, .max_bytes = one - 1}),
+             ContainsSubstring(".png: expected a picture that takes"));
+  set_num_threads(before);
+  CHECK_THAT(refused(folder, {.size = 5, .max_bytes = 0}), ContainsSubstring("max_bytes"));
 }
 
 TEST_CASE("picture folders: the same bytes for any number of threads", "[data]") {
@@ -113,6 +167,9 @@ TEST_CASE("picture folders: refusals name what is wrong", "[data]") {
   spill(folder / "new.WebP", "RIFF");
   CHECK_THAT(refused(folder), ContainsSubstring("new.WebP: expected PNG") && ContainsSubstring("another kind"));
   std::filesystem::remove(folder / "new.WebP");
+  spill(folder / "photo", std::string("RIFF\x10\0\0\0WEBPVP8 ", 16));
+  CHECK_THAT(refused(folder), ContainsSubstring("photo: expected PNG") && ContainsSubstring("got a WebP picture"));
+  std::filesystem::remove(folder / "photo");
 
   made(folder / "cats");
   CHECK_THAT(refused(folder), ContainsSubstring("got both: good.png and the folder cats"));

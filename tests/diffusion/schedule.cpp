@@ -7,6 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "easy_diffusion/diffusion/gaussian_mixture.hpp"
+#include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/ddim.hpp"
+#include "easy_diffusion/diffusion/spacing.hpp"
 #include "support/catch.hpp"
 #include "support/paths.hpp"
 
@@ -24,6 +28,28 @@ void check_betas(const Schedule& schedule, const Tensor<double>& want) {
 }
 
 }  // namespace
+
+TEST_CASE("a hundred thousand timesteps work, or say why not", "[diffusion][schedule]") {
+  // With the betas of 1000 timesteps nothing is left of a picture long before the end.
+  CHECK_THROWS_WITH(Schedule::linear(100'000), ContainsSubstring("of 100000") && ContainsSubstring("smaller betas"));
+  CHECK_THROWS_WITH(Schedule::constant(100'000), ContainsSubstring("smaller betas"));
+  CHECK_THROWS_WITH(Schedule::by_name("sigmoid", 100'000), ContainsSubstring("smaller betas"));
+  for (const Schedule& schedule : {Schedule::linear(100'000, 1e-6, 2e-4), Schedule::cosine(100'000), Schedule::jsd(100'000),
+                                   Schedule::linear(100'000, 1e-6, 2e-4).with_zero_terminal_snr()}) {
+    CHECK(schedule.steps() == 100'000);
+    for (const std::int64_t n : {10, 100'000}) {
+      const NoiseLevels levels = noise_levels(schedule, n);  // checks that signal-to-noise ratios rise
+      CHECK(levels.steps() == n);
+      CHECK(levels.front().time == 99'999);
+    }
+    std::vector<double> x{1.3, -0.2};
+    Ddim<std::vector<double>> ddim;
+    const GaussianMixture data({{1, {0.3}, 0.2}});
+    const SampleResult result = sample(ddim, data, x, noise_levels(schedule, 100'000), NoNoise());
+    CHECK(result.evaluations == 100'000);
+    for (const double e : x) CHECK(std::abs(e - 0.3) < 1);
+  }
+}
 
 TEST_CASE("betas are those of the reference", "[diffusion][schedule]") {
   const Reference golden(test_data() / "discrete_diffusion.safetensors", "betas_50.");

@@ -74,6 +74,45 @@ TEST_CASE("timesteps of the spacings", "[diffusion][spacing]") {
     CHECK(of(1000, 1000, spacing) == every);
 }
 
+TEST_CASE("halves are rounded to even, as others round them", "[diffusion][spacing]") {
+  // numpy.round(numpy.arange(1000, 0, -62.5)) - 1: halves upwards give 62, 312, 562 and 812 in place of four of these.
+  CHECK(timesteps(1000, 16, {.spacing = Spacing::trailing}) ==
+        Times{61, 124, 187, 249, 311, 374, 437, 499, 561, 624, 687, 749, 811, 874, 937, 999});
+  // numpy.linspace(0, 999, 13).round()
+  CHECK(timesteps(1000, 13, {.spacing = Spacing::linspace}) ==
+        Times{0, 83, 166, 250, 333, 416, 500, 583, 666, 749, 832, 916, 999});
+}
+
+TEST_CASE("the original's quadratic timesteps are truncated and repeated", "[diffusion][spacing]") {
+  // [int(s) for s in numpy.linspace(0, numpy.sqrt(0.8 * T), n) ** 2]
+  const auto of = [](std::int64_t total, std::int64_t n) { return timesteps(total, n, original_quadratic(total)); };
+  CHECK(of(1000, 10) == Times{0, 9, 39, 88, 158, 246, 355, 483, 632, 800});
+  CHECK(of(1000, 20) == Times{0, 2, 8, 19, 35, 55, 79, 108, 141, 179, 221, 268, 319, 374, 434, 498, 567, 640, 718, 800});
+  const Times hundred = of(1000, 100);
+  REQUIRE(hundred.size() == 100);
+  CHECK(Times(hundred.begin(), hundred.begin() + 12) == Times{0, 0, 0, 0, 1, 2, 2, 3, 5, 6, 8, 9});
+  CHECK(Times(hundred.end() - 3, hundred.end()) == Times{768, 783, 800});
+  const auto sum = [&](std::int64_t total, std::int64_t n) {
+    const Times times = of(total, n);
+    return std::accumulate(times.begin(), times.end(), std::int64_t{0});
+  };
+  CHECK(sum(1000, 50) == 13448);
+  CHECK(sum(1000, 100) == 26747);
+  CHECK(sum(1000, 999) == 266040);
+  CHECK(sum(100, 30) == 801);
+  CHECK(sum(4000, 77) == 82637);
+  CHECK(of(1000, 1) == Times{0});
+  // A level is visited once: a step to itself would leave the state as it is.
+  const NoiseLevels levels = noise_levels(Schedule::linear(), 100, original_quadratic(1000));
+  CHECK(levels.steps() == 96);
+  CHECK(levels.front().time == 800);
+  CHECK(levels[levels.steps() - 1].time == 0);
+  CHECK_THROWS_AS(timesteps(1000, 10, {.spacing = Spacing::linspace, .rounding = Rounding::truncated}), ValueError);
+  SpacingOptions one = original_quadratic(1000);
+  one.end = End::smallest;
+  CHECK(noise_levels(Schedule::linear(), 10, one).back().time == 0);
+}
+
 TEST_CASE("levels between timesteps fall evenly in what their spacing says", "[diffusion][spacing]") {
   const auto schedule = Schedule::scaled_linear();
   const std::int64_t n = 12;

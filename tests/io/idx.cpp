@@ -1,5 +1,6 @@
 #include "easy_diffusion/io/idx.hpp"
 
+#include <span>
 #include <string>
 
 #include "io/file_tools.hpp"
@@ -40,6 +41,24 @@ TEST_CASE("IDX: plain and gzipped files are read alike", "[io]") {
   const auto x = io::read_idx(spill(folder / "a", gzip(large)));
   REQUIRE(x.size() == 3'000'000);
   CHECK(x[2'999'999] == 2'999'999 % 251);
+}
+
+TEST_CASE("IDX: gzip members and the zeros between and behind them", "[io]") {
+  const std::string text = idx_file(8, {3, 5, 7}, counting(105));
+  const std::string zeros(777, '\0');
+  const std::string first = gzip(text.substr(0, 40));
+  const std::string second = gzip(text.substr(40));
+  for (const std::string& bytes :
+       {gzip(text) + zeros, first + second + zeros, first + zeros + second, gzip("") + gzip(text),
+        gzip(text) + gzip("") + std::string(1, '\0'), first + gzip("") + zeros + second + zeros}) {
+    const auto x = io::read_idx(std::as_bytes(std::span(bytes)), "memory");
+    CHECK(x.shape() == Shape{3, 5, 7});
+    for (std::int64_t i = 0; i < x.size(); ++i) REQUIRE(x[i] == i % 251);
+  }
+  CHECK_THAT(refused(gzip(text) + zeros + "x"), ContainsSubstring("1 bytes after the gzip stream"));
+  CHECK_THAT(refused(first + zeros), ContainsSubstring("ends early: shape [3, 5, 7]"));
+  CHECK_THAT(refused(first + zeros + second.substr(0, second.size() - 1)),
+             ContainsSubstring("the gzip stream ends early"));
 }
 
 TEST_CASE("IDX: malformed files are refused in one line", "[io]") {

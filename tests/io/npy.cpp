@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "io/file_tools.hpp"
@@ -83,6 +84,38 @@ TEST_CASE("npy: files of other writers", "[io]") {
   CHECK(flag[0] == 1);
 }
 
+TEST_CASE("npy: any order of bytes, in every version of the format", "[io]") {
+  const auto folder = scratch_folder("npy_orders");
+  for (const int version : {1, 2, 3}) {
+    for (const char* mark : {"<", ">", "=", "|", ""}) {
+      INFO(version << " '" << mark << "'");
+      const auto descr = [&](const char* type) { return mark + std::string(type); };
+      const auto bytes = [&](const char* type, const std::string& data) {
+        return spill(folder / "a", npy(version, dictionary(descr(type), "False", "(2,)"), data));
+      };
+      // Numbers of one byte have no order, whatever is said of it.
+      CHECK(io::read_npy<std::uint8_t>(bytes("u1", "\x01\xFE"))[1] == 254);
+      CHECK(io::read_npy<std::int8_t>(bytes("i1", "\x01\xFE"))[1] == -2);
+      CHECK(io::read_npy<std::uint8_t>(bytes("b1", std::string("\x00\x01", 2)))[1] == 1);
+      if (*mark == '|') continue;
+      const auto laid = [&](std::uint64_t value, int size) {
+        return *mark == '>' ? big_endian(value, size) : little_endian(value, size);
+      };
+      CHECK(io::read_npy<std::int16_t>(bytes("i2", laid(1, 2) + laid(0xFFFE, 2)))[1] == -2);
+      CHECK(io::read_npy<std::int64_t>(bytes("u4", laid(1, 4) + laid(0x01020304, 4)))[1] == 0x01020304);
+      CHECK(io::read_npy<float>(bytes("f4", laid(0, 4) + laid(0x40490FDB, 4)))[1] == 3.14159274F);
+      CHECK(io::read_npy<double>(bytes("f8", laid(0, 8) + laid(0x3FF8000000000000, 8)))[1] == 1.5);
+    }
+  }
+  // As Python 2 wrote whole numbers; and the bytes themselves.
+  const std::string python2 = npy(1, dictionary("|u1", "False", "(2L, 1L)"), "ab");
+  const auto x = io::read_npy<std::uint8_t>(std::as_bytes(std::span(python2)), "memory");
+  CHECK(x.shape() == Shape{2, 1});
+  CHECK_THAT(refusal<FormatError>(
+                 [&] { static_cast<void>(io::read_npy<float>(std::as_bytes(std::span(python2)), "memory")); }),
+             ContainsSubstring("memory: expected a floating-point type, got U8"));
+}
+
 TEST_CASE("npy: malformed files are refused in one line", "[io]") {
   const std::string four(4, '\0');
   CHECK_THAT(refused(""), ContainsSubstring("not an npy file"));
@@ -96,9 +129,9 @@ TEST_CASE("npy: malformed files are refused in one line", "[io]") {
              ContainsSubstring("shape [1]: expected 4 bytes of data, got 3"));
   CHECK_THAT(refused(npy(1, dictionary("<f4", "False", "(1,)"), "abcde")),
              ContainsSubstring("expected 4 bytes of data, got 5"));
-  CHECK_THAT(refused(npy(1, dictionary(">f4", "False", "(1,)"), four)),
-             ContainsSubstring("little-endian numbers such as <f4, <f8, <i8 or |u1, got '>f4'"));
-  CHECK_THAT(refused(npy(1, dictionary("|O", "False", "(1,)"), four)), ContainsSubstring("got '|O'"));
+  for (const char* descr : {"|O", "|f4", ">c8", "<U1", "", "<", "f", "<<f4"})
+    CHECK_THAT(refused(npy(1, dictionary(descr, "False", "(1,)"), four)),
+               ContainsSubstring("numbers such as <f4, <f8, <i8 or |u1, got '" + std::string(descr) + "'"));
   CHECK_THAT(refused(npy(1, dictionary("<i4", "False", "(1,)"), four)),
              ContainsSubstring("expected a floating-point type, got I32"));
   CHECK_THAT(refused(npy(1, dictionary("<f4", "false", "(1,)"), four)), ContainsSubstring("expected True or False"));

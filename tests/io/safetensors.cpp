@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 
 #include "io/file_tools.hpp"
+#include "support/skip.hpp"
 
 using namespace easy_diffusion;
 using namespace easy_diffusion::test;
@@ -225,6 +227,30 @@ TEST_CASE("safetensors: what a tensor is not", "[io]") {
              ContainsSubstring("got inf at element 0"));
 }
 
+TEST_CASE("safetensors: a tensor that this library does not have stands in no one's way", "[io]") {
+  const std::string header = R"({"__metadata__":null,"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                             R"("new":{"dtype":"F4","shape":[4],"data_offsets":[8,10]},)"
+                             R"("deep":{"dtype":"F32","shape":[1,1,1,1,1,1,1],"data_offsets":[10,14]},)"
+                             R"("none":{"dtype":"F32","shape":[18446744073709551615,0],"data_offsets":[14,14]}})";
+  const std::string bytes = safetensors(header, std::string(14, '\0'));
+  const auto file = SafetensorsFile::in_memory(std::as_bytes(std::span(bytes)), "memory");
+  CHECK(file.names() == std::vector<std::string>{"x", "new", "deep", "none"});
+  CHECK(file.metadata().empty());
+  CHECK(file.is_usual("x"));
+  CHECK(file.read<float>("x").shape() == Shape{2});
+  CHECK_NOTHROW(file.require_finite());
+  CHECK(file.bytes("new").size() == 2);
+  const auto asked = [&](const char* name) {
+    CHECK_FALSE(file.is_usual(name));
+    CHECK_THROWS_AS(file.shape(name), FormatError);
+    CHECK_THROWS_AS(file.dtype(name), FormatError);
+    return refusal<FormatError>([&] { static_cast<void>(file.read<float>(name)); });
+  };
+  CHECK_THAT(asked("new"), ContainsSubstring("memory: tensor 'new': unknown dtype 'F4'"));
+  CHECK_THAT(asked("deep"), ContainsSubstring("expected at most 6 extents, got 7"));
+  CHECK_THAT(asked("none"), ContainsSubstring("too large"));
+}
+
 TEST_CASE("safetensors: malformed files are refused in one line", "[io]") {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   CHECK_THAT(refused_bytes(""), ContainsSubstring("at least 8 bytes, got 0"));
@@ -259,8 +285,6 @@ TEST_CASE("safetensors: malformed files are refused in one line", "[io]") {
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","data_offsets":[0,8]}})", 8),
              ContainsSubstring("tensor 'a': shape is missing"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"offsets":[0,8]}})", 8), ContainsSubstring("got 'offsets'"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"F31","shape":[2],"data_offsets":[0,8]}})", 8),
-             ContainsSubstring("unknown dtype 'F31'"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F64","shape":[2],"data_offsets":[0,8]}})", 8),
              ContainsSubstring("tensor 'a': F64 [2]: expected 16 bytes, got 8"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8),
@@ -277,8 +301,10 @@ TEST_CASE("safetensors: malformed files are refused in one line", "[io]") {
              ContainsSubstring("tensor 'a': "));
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}})", 8),
              ContainsSubstring("overflows"));
-  CHECK_THAT(refused(R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1],"data_offsets":[0,1]}})", 1),
-             ContainsSubstring("at most 6 extents, got 7"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"U8","shape":[1,1,1,1,1,1,2],"data_offsets":[0,1]}})", 1),
+             ContainsSubstring("U8 [1, 1, 1, 1, 1, 1, 2]: expected 2 bytes, got 1"));
+  CHECK_THAT(refused(R"({"a":{"dtype":"F4","shape":[2],"data_offsets":[0,9]}})", 8),
+             ContainsSubstring("reaches past the end of the file"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8),
              ContainsSubstring("begin <= end"));
   CHECK_THAT(refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8,9]}})", 8),
@@ -316,6 +342,8 @@ TEST_CASE("safetensors: files that cannot be opened are named", "[io]") {
     const auto closed = spill(folder / "closed", "x");
     std::filesystem::permissions(closed, std::filesystem::perms::none);
     CHECK_THAT(open(closed), ContainsSubstring("Permission denied"));
+  } else {
+    skip("a file without permissions: root may read it");
   }
 }
 

@@ -136,7 +136,31 @@ TEST_CASE("autoencoders have the right gradients", "[latent][gradients]") {
   check(linear, a);
   for (const std::string& promise : broken_promises(linear, a, b)) FAIL_CHECK(promise);
   latent::SimpleAutoEncoder<double> simple({2, {3, 4, 5}});
-  check(simple, Inputs<1>{random_tensor<double>(Shape{2, 10, 12, 2}, 1)});
+  const Inputs<1> small{random_tensor<double>(Shape{2, 10, 12, 2}, 1)};
+  check(simple, small);
+  for (const std::string& promise :
+       broken_promises(simple, small, Inputs<1>{random_tensor<double>(Shape{1, 12, 10, 2}, 2)}))
+    FAIL_CHECK(promise);
+}
+
+TEST_CASE("autoencoders refuse contexts of no forward pass, or of half of one", "[latent][errors]") {
+  latent::AutoEncoderKL<double> model(small_kl());
+  draw_state(model);
+  const auto x = random_tensor<double>(Shape{1, 4, 4, 2}, 1);
+  using Context = latent::AutoEncoderKL<double>::Context;
+  Context encoded, decoded;
+  const auto z = model.encode(x, &encoded).mode();
+  const auto y = model.decode(z, &decoded);
+  for (const Context& ctx : {Context(), encoded}) {
+    CHECK_THROWS_WITH(model.backward(y, ctx),
+                      ContainsSubstring("LayerChain: backward: expected the context of a forward pass"));
+    CHECK_THROWS_AS(model.decode_backward(y, ctx), ValueError);
+  }
+  CHECK_THROWS_AS(model.backward(y, decoded), Error);
+  CHECK(model.decode_backward(y, decoded).shape() == z.shape());
+  CHECK_THROWS_AS(model.encode_backward(encoded.posterior.mode_backward(z), decoded), ValueError);
+  CHECK_THROWS_AS(latent::SimpleAutoEncoder<double>().backward(x, {}), ValueError);
+  CHECK_THROWS_AS(latent::DiagonalGaussian<double>().mode_backward(z), ShapeError);
 }
 
 TEST_CASE("a divergence's gradient joins in", "[latent][gradients]") {

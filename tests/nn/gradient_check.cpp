@@ -4,8 +4,10 @@
 
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "easy_diffusion/nn/linear.hpp"
+#include "easy_diffusion/nn/sigmoid.hpp"
 #include "support/catch.hpp"
 #include "support/tensors.hpp"
 
@@ -14,7 +16,21 @@ namespace {
 using namespace easy_diffusion;
 using namespace easy_diffusion::test;
 
-enum class Fault { none, sign, factor, small_factor, off_by_one, nan, zero, overwrites, keeps_no_context, thaws };
+enum class Fault {
+  none,
+  sign,
+  factor,
+  small_factor,
+  off_by_one,
+  nan,
+  zero,
+  overwrites,
+  keeps_no_context,
+  thaws,
+  believes_any_context,
+  unvisited,
+  visited_twice
+};
 
 /// A linear layer that may be wrong on purpose.
 template <Fault fault>
@@ -27,6 +43,8 @@ struct Faulty : nn::Linear<double> {
       if (!weight.grad.empty()) weight.grad.fill(0);
     }
     if constexpr (fault == Fault::thaws) weight.unfreeze();
+    if (fault == Fault::believes_any_context && ctx.x.empty())
+      return Tensor<double>(Shape{dy.extent(0), weight.value.extent(0)});
     Tensor<double> dx = keeps_last() ? Base::backward(dy, last_) : Base::backward(dy, ctx);
     if constexpr (fault == Fault::sign)
       for (double& v : dx) v = -v;
@@ -49,9 +67,37 @@ struct Faulty : nn::Linear<double> {
     return Base::forward(x, ctx);
   }
 
+  template <class Self, class V>
+  static void visit(Self& self, V&& v, const nn::Name& prefix) {
+    Base::visit(self, v, prefix);
+    if constexpr (fault == Fault::visited_twice) v(prefix + "again", self.bias, nn::Entry{});
+  }
+
  private:
   static constexpr bool keeps_last() { return fault == Fault::keeps_no_context; }
   mutable Context last_;
+  nn::Parameter<double> extra_ = fault == Fault::unvisited ? nn::Parameter<double>(Shape{1}) : nn::Parameter<double>();
+};
+
+/// The sigmoid of old, whose context keeps the result that the caller is given.
+struct SharesResult {
+  using value_type = double;
+  struct Context {
+    SharedTensor<double> y;
+  };
+
+  Tensor<double> forward(const Tensor<double>& x, Context* ctx = nullptr) const {
+    Tensor<double> y = nn::Sigmoid<double>().forward(x);
+    if (ctx != nullptr) ctx->y = y.shared();
+    return y;
+  }
+  Tensor<double> backward(const Tensor<double>& dy, const Context& ctx) {
+    nn::Sigmoid<double>::Context kept;
+    kept.y = *ctx.y;
+    return nn::Sigmoid<double>().backward(dy, kept);
+  }
+  template <class Self, class V>
+  static void visit(Self&, V&&, const nn::Name&) {}
 };
 
 template <Fault fault>
@@ -61,14 +107,19 @@ GradientReport report(Entries entries) {
   return check_gradients(layer, Inputs<1>{random_tensor<double>(Shape{3, 5}, 1)}, entries);
 }
 
-template <Fault fault>
-bool keeps_its_promises() {
-  Faulty<fault> layer(5, 4);
+template <class Layer>
+std::vector<std::string> broken_by(Layer layer) {
   nn::initialize(layer, 1);
   return broken_promises(layer, Inputs<1>{random_tensor<double>(Shape{3, 5}, 1)},
-                         Inputs<1>{random_tensor<double>(Shape{3, 5}, 2)})
-      .empty();
+                         Inputs<1>{random_tensor<double>(Shape{3, 5}, 2)});
 }
+
+template <Fault fault>
+bool keeps_its_promises() {
+  return broken_by(Faulty<fault>(5, 4)).empty();
+}
+
+std::string first_of(const std::vector<std::string>& broken) { return broken.empty() ? "" : broken[0]; }
 
 TEST_CASE("the gradient check turns down wrong gradients", "[nn][gradient_check]") {
   for (const Entries entries : {Entries::every, Entries::sampled}) {
@@ -92,6 +143,13 @@ TEST_CASE("the check of a layer's promises turns down a layer that breaks them",
   CHECK_FALSE(keeps_its_promises<Fault::keeps_no_context>());
   CHECK_FALSE(keeps_its_promises<Fault::thaws>());
   CHECK_FALSE(keeps_its_promises<Fault::nan>());
+  CHECK(broken_by(Faulty<Fault::believes_any_context>(5, 4)) ==
+        std::vector<std::string>{"a context of no forward pass gives a wrong gradient"});
+  CHECK(broken_by(Faulty<Fault::unvisited>(5, 4)) ==
+        std::vector<std::string>{"visit leaves something out, or comes to something twice"});
+  CHECK_FALSE(visits_everything(Faulty<Fault::visited_twice>(5, 4)));
+  CHECK_THAT(first_of(broken_by(SharesResult())), ContainsSubstring("a changed result"));
+  CHECK(broken_by(nn::Sigmoid<double>()).empty());
 }
 
 TEST_CASE("a NaN anywhere is the worst error", "[nn][gradient_check]") {

@@ -9,6 +9,7 @@
 #include "easy_diffusion/nn/concat.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/conv_transpose2d.hpp"
+#include "easy_diffusion/nn/dropout.hpp"
 #include "easy_diffusion/nn/embedding_add.hpp"
 #include "easy_diffusion/nn/fourier_embedding.hpp"
 #include "easy_diffusion/nn/group_norm.hpp"
@@ -96,7 +97,7 @@ TEST_CASE("GroupNormSiLU writes into a tensor that is handed over, and into no o
   const auto y = layer.forward(kept);
   CHECK(same_bits(kept, x));
   CHECK(same_bits(layer.forward(std::move(given)), y));
-  CHECK(same_bits(shared, x));
+  CHECK(same_bits(*shared, x));
   const double* const memory = kept.data();
   const auto in_place = layer.forward(std::move(kept));
   CHECK(in_place.data() == memory);
@@ -105,7 +106,7 @@ TEST_CASE("GroupNormSiLU writes into a tensor that is handed over, and into no o
   nn::GroupNormSiLU<double>::Context ctx;
   given = x;
   CHECK(same_bits(layer.forward(std::move(given), &ctx), y));
-  CHECK(same_bits(ctx.x, x));
+  CHECK(same_bits(*ctx.x, x));
   Tensor<double> gradient = dy;
   const auto dx = layer.backward(gradient, ctx);
   CHECK(same_bits(gradient, dy));
@@ -141,6 +142,26 @@ TEST_CASE("EmbeddingAdd leaves an input that is kept as it was", "[nn]") {
   Tensor<double> kept = x;
   static_cast<void>(nn::EmbeddingAdd<double>().forward(kept, random(Shape{2, 3}, 2)));
   CHECK(same_bits(kept, before));
+}
+
+TEST_CASE("memory that is handed over serves as a result only where nobody shares it", "[nn]") {
+  const auto x = random(Shape{2, 2, 2, 3}, 1), e = random(Shape{2, 3}, 2);
+  const auto check = [&](auto&& pass) {
+    Tensor<double> given = x;
+    const double* const memory = given.data();
+    CHECK(pass(std::move(given)).data() == memory);
+    given = x;
+    const auto shared = given.shared();
+    Tensor<double> result = pass(std::move(given));
+    result.fill(7);
+    CHECK(same_bits(*shared, x));
+  };
+  nn::EmbeddingAdd<double> add;
+  nn::Dropout<double> dropout(0.5);
+  check([&](Tensor<double>&& t) { return add.forward(std::move(t), e); });
+  check([&](Tensor<double>&& t) { return add.backward(std::move(t), {}).dx; });
+  check([&](Tensor<double>&& t) { return dropout.forward(std::move(t)); });
+  check([&](Tensor<double>&& t) { return dropout.backward(std::move(t), {}); });
 }
 
 TEST_CASE("layers say what does not fit", "[nn][errors]") {

@@ -27,23 +27,43 @@ refused() { # refused <text> <command...>: exit code 2 and one line on the stand
   fi
 }
 
-wait_for() { # wait_for <file>: until it is there, at most ten seconds
-  for _ in $(seq 200); do
+wait_for() { # wait_for <file>: until it is there, at most half a minute
+  for _ in $(seq 600); do
     sleep 0.05
-    [ -f "$1" ] && break
+    [ -e "$1" ] && break
   done
 }
 
-interrupted() { # interrupted <log> <pid>: Ctrl-C must end it with exit code 130
+start() { # start <log> <command...>: in the background; sets pid. Scripts start such programs with Ctrl-C ignored: not this one
+  local log=$1
+  shift
+  env --default-signal=INT,QUIT "$@" > "$log" 2>&1 &
+  pid=$!
+}
+
+ended() { # ended <what> <code> <log> <pid>: it ends with that exit code, within two minutes
   checks=$((checks + 1))
-  kill -INT "$2"
-  wait "$2"
-  local code=$?
-  if [ $code -ne 130 ]; then
+  local watcher code
+  (sleep 120; kill -KILL "$4") > /dev/null 2>&1 &
+  watcher=$!
+  wait "$4"
+  code=$?
+  kill $watcher 2> /dev/null
+  wait $watcher 2> /dev/null
+  if [ $code -ne "$2" ]; then
     failures=$((failures + 1))
-    echo "FAILED: Ctrl-C: expected exit code 130, got $code"
-    cat "$1"
+    echo "FAILED: $1: expected exit code $2, got $code"
+    cat "$3"
   fi
+}
+
+interrupted() { # interrupted <log> <pid>: Ctrl-C must end it with exit code 130
+  kill -INT "$2"
+  ended "Ctrl-C" 130 "$1" "$2"
+}
+
+said() { # said <text> <file>: the text is in what a program has printed
+  check "it says '$1'" grep -qF -- "$1" "$2"
 }
 
 on_full_disk() { # on_full_disk <file> <command...>: exit code 2, one line that names the file, which is as before
@@ -52,7 +72,6 @@ on_full_disk() { # on_full_disk <file> <command...>: exit code 2, one line that 
   shift
   checks=$((checks + 1))
   (
-    trap '' XFSZ
     ulimit -f 100
     "$@"
   ) > full.out 2> full.err
@@ -65,8 +84,11 @@ on_full_disk() { # on_full_disk <file> <command...>: exit code 2, one line that 
   fi
 }
 
+# Counted and shown by scripts/test.sh, as are those of the other tests.
+skip() { echo "SKIP: $(basename "$0"): $*"; }
+
 summary() {
-  check "nothing was half written" test -z "$(find . -name '*.tmp*' -o -name '*.partial*')"
+  check "nothing was half written" test -z "$(find . -name '*.tmp*' -o -name '*.partial*' -o -name '.lock')"
   echo "$((checks - failures)) passed, $failures failed"
   [ $failures -eq 0 ]
 }

@@ -28,8 +28,7 @@ cp watched/snapshot_00000006.safetensors earlier/checkpoint.safetensors
 check "go on from a snapshot" train "${all[@]}" --steps 12 --out earlier --resume
 check "it leads to the same" cmp whole/checkpoint.safetensors earlier/checkpoint.safetensors
 
-"$programs/train_ddpm" --smoke --limit 96 --batch 16 --decay-steps 50 --steps 100000 --checkpoint-every 100000 --out stopped > stopped.log 2>&1 &
-pid=$!
+start stopped.log "$programs/train_ddpm" --smoke --limit 96 --batch 16 --decay-steps 50 --steps 100000 --checkpoint-every 100000 --out stopped
 wait_for stopped/loss.csv
 sleep 0.5
 interrupted stopped.log $pid
@@ -88,8 +87,7 @@ refused "--strength" sample "${model[@]}" --strength 0.5 --out bad
 refused "--inpaint" sample "${model[@]}" --inpaint mask.pgm --out bad
 refused "none.png" sample "${model[@]}" --init none.png --out bad
 
-"$programs/sample_ddpm" "${model[@]}" --samples 100000 --steps 1000 --out unfinished > unfinished.log 2>&1 &
-pid=$!
+start unfinished.log "$programs/sample_ddpm" "${model[@]}" --samples 100000 --steps 1000 --out unfinished
 sleep 1
 interrupted unfinished.log $pid
 check "nothing of an interrupted run" test -z "$(ls unfinished)"
@@ -130,8 +128,7 @@ check "a row for each of 5 steps, and the prior" test "$(wc -l < bound/bound.csv
 check "its rows add up to the total" total_of_rows bound
 check "of the whole chain" bound --checkpoint whole/checkpoint.safetensors --steps 0 --out bound_whole
 check "a row for each of 4 steps, and the prior" test "$(wc -l < bound_whole/bound.csv)" -eq 6
-"$programs/bound_ddpm" "${model[@]}" --pictures 10000 --out bound_stopped > bound.log 2>&1 &
-pid=$!
+start bound.log "$programs/bound_ddpm" "${model[@]}" --pictures 10000 --out bound_stopped
 sleep 1
 interrupted bound.log $pid
 check "no bound of an interrupted run" test -z "$(ls bound_stopped)"

@@ -23,8 +23,7 @@ check "resumed equals whole" cmp whole/checkpoint.safetensors cut/checkpoint.saf
 check "two threads equal one" cmp whole/checkpoint.safetensors two/checkpoint.safetensors
 check "logs are equal" cmp whole/loss.csv cut/loss.csv
 
-"$programs/train_score_model" "${small[@]}" --threads 2 --steps 100000 --checkpoint-every 100000 --out stopped > stopped.log 2>&1 &
-pid=$!
+start stopped.log "$programs/train_score_model" "${small[@]}" --threads 2 --steps 100000 --checkpoint-every 100000 --out stopped
 wait_for stopped/loss.csv # a few steps, in the middle of an epoch
 sleep 0.7
 interrupted stopped.log $pid
@@ -97,6 +96,8 @@ check "some classes" sample --checkpoint told/checkpoint.safetensors --classes 3
 if command -v gnuplot > /dev/null; then
   check "similarity of classes" sample --checkpoint told/checkpoint.safetensors --similarity --out similar
   check "similarity is drawn" test -s similar/class_similarity.png
+else
+  skip "similarity of classes: gnuplot is not installed"
 fi
 check "fine-tuning from a checkpoint" told --from told/checkpoint.safetensors --steps 2 --out tuned
 classify --out classifier --judge c20/samples.npy --judge-labels c20/labels.npy > agreed.txt 2>&1

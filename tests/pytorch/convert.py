@@ -7,15 +7,18 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import pathlib
+import pickle
 import struct
 import subprocess
 import sys
+import tarfile
 
 try:
     import torch
 except ImportError:
-    print("skipped: this python3 has no torch")
+    print("SKIP: pytorch_convert: this python3 has no torch")
     sys.exit(77)
 
 TOOLS = pathlib.Path(__file__).resolve().parent.parent.parent / "tools" / "pytorch"
@@ -154,6 +157,11 @@ def main():
     converted("to_safetensors", SCRATCH / "object.pth", file, "--trust")
     refused("Python object", "to_safetensors", save("module.pth", net), file)
     refused("whole module", "to_safetensors", SCRATCH / "module.pth", file, "--trust")
+    for name in hostile_files(weights):
+        refused("it holds a Python object, posix system", "to_safetensors", SCRATCH / name, file)
+    check("no code of a file is run", not VICTIM.exists())
+    refused(r"a\x1b[2Jb.pth", "to_safetensors", SCRATCH / "a\x1b[2Jb.pth", file)
+    refused(r"keys a b, \x1b[2J", "to_safetensors", save("escapes.pth", {"a\nb": 1, "\x1b[2J": 2}), file)
     refused("a list of 2", "to_safetensors", save("short.pth", [weights, 3]), file)
     refused("keys a, b", "to_safetensors", save("keys.pth", {"a": 1, "b": weights}), file)
     refused("no running average", "to_safetensors", SCRATCH / "plain_list.pth", file, "--weights", "ema")
@@ -174,7 +182,36 @@ def main():
         refused(what, "from_safetensors", bad, back)
     refused("whole number", "from_safetensors", _replaced(bad, good, b'"step":"5000"', b'"step":"five"'), back, "--snapshot")
     refused("no running average", "from_safetensors", _plain(weights), back, "--weights", "ema")
-    check("nothing half written", not list(SCRATCH.glob("*.tmp")))
+    check("nothing half written", not list(SCRATCH.glob("*.tmp")) + list(SCRATCH.glob(".*.partial")))
+    file.chmod(0o600)
+    bystander = pathlib.Path(str(file) + ".tmp")
+    bystander.write_text("another's")
+    converted("to_safetensors", snapshot, file, "--snapshot")
+    check("the mode is kept", file.stat().st_mode & 0o777 == 0o600)
+    check("another's file is left alone", bystander.read_text() == "another's")
+    bystander.unlink()
+
+
+VICTIM = SCRATCH / "victim"
+
+
+class Command:
+    def __reduce__(self):
+        return os.system, (f"touch '{VICTIM}'",)
+
+
+def hostile_files(weights):
+    """One of every form that torch.load knows: a zip, five pickles, a tar, and a tar that begins as five pickles do."""
+    torch.save({**weights, "x": Command()}, SCRATCH / "zip.pth")
+    torch.save({**weights, "x": Command()}, SCRATCH / "pickles.pth", _use_new_zipfile_serialization=False)
+    for name, first in [("tar.pth", "x"), ("pickles_and_tar.pth", 5 * "I0\n.")]:
+        with tarfile.open(SCRATCH / name, "w", format=tarfile.PAX_FORMAT) as tar:
+            for member, content in [(first, b""), ("storages", pickle.dumps(0, 2) + pickle.dumps([], 2)), ("tensors", pickle.dumps(0, 2)),
+                                    ("pickle", pickle.dumps(Command(), 2))]:
+                entry = tarfile.TarInfo(member)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    return "zip.pth", "pickles.pth", "tar.pth", "pickles_and_tar.pth"
 
 
 def _replaced(path, content, old, new):

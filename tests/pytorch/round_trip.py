@@ -12,7 +12,7 @@ import sys
 try:
     import torch
 except ImportError:
-    print("skipped: this python3 has no torch")
+    print("SKIP: pytorch_round_trip: this python3 has no torch")
     sys.exit(77)
 
 HERE = pathlib.Path(__file__).resolve().parent

@@ -348,3 +348,74 @@ TEST_CASE("adaptive integration refuses what cannot work", "[sde][ode][adaptive]
   sde::integrate(sde::Euler<double>{}, Exploding{}, x, sde::TimeGrid::uniform(0, 20, 20));
   CHECK(!std::isfinite(x));
 }
+
+namespace {
+struct NeverWithNoise {
+  static constexpr sde::NoiseType noise_type = sde::NoiseType::additive;
+  void drift(const double&, double, double& out) const { out = std::numeric_limits<double>::quiet_NaN(); }
+  double diffusion(double) const { return 1; }
+};
+}  // namespace
+
+TEST_CASE("a drift that is not finite is named as such", "[sde][ode][adaptive]") {
+  struct Never {
+    void drift(const double&, double, double& out) const { out = std::numeric_limits<double>::quiet_NaN(); }
+  };
+  double x = 1;
+  for (const double first_step : {0.0, 0.1})
+    CHECK_THROWS_WITH(sde::integrate_adaptive(sde::DormandPrince5<double>{}, Never{}, x, 0, 1,
+                                              {.tolerances = {}, .first_step = first_step}),
+                      ContainsSubstring("drift is not finite") && ContainsSubstring("t = 0"));
+  // From half of the way on.
+  struct Half {
+    void drift(const std::vector<double>& at, double t, std::vector<double>& out) const {
+      out = at;
+      if (t >= 0.5) out[1] = std::numeric_limits<double>::infinity();
+    }
+  };
+  std::vector<double> y{1, 1};
+  CHECK_THROWS_WITH(sde::integrate_adaptive(sde::DormandPrince5<std::vector<double>>{}, Half{}, y, 0.5, 1),
+                    ContainsSubstring("drift is not finite (element 1)"));
+  y = {1, 1};
+  CHECK_THROWS_WITH(sde::integrate_adaptive(sde::DormandPrince5<std::vector<double>>{}, Half{}, y, 0, 1),
+                    ContainsSubstring("no step, however short, gave a finite state") && ContainsSubstring("t = 0.5"));
+  // A stochastic equation.
+  sde::BrownianTree<double> tree({.depth = 8});
+  CHECK_THROWS_WITH(sde::integrate_adaptive(sde::Sra1<double>{}, NeverWithNoise{}, x, tree), ContainsSubstring("drift is not finite"));
+}
+
+TEST_CASE("times may be as large as the age of the universe in seconds", "[sde][ode][adaptive]") {
+  constexpr double span = 4e17;
+  struct Slow {
+    void drift(const double& at, double, double& out) const { out = -at / 1e17; }
+  };
+  const auto at_end = [&](double start) {
+    double x = 1;
+    const auto result = sde::integrate_adaptive(sde::DormandPrince5<double>{}, Slow{}, x, start, start + span);
+    CHECK(result.t == start + span);
+    CHECK(result.steps < 200);
+    return x;
+  };
+  for (const double start : {0.0, 1e17, -4e17}) CHECK_THAT(at_end(start), WithinRel(std::exp(-4.0), 1e-4));
+  double back = 1;
+  sde::integrate_adaptive(sde::DormandPrince5<double>{}, Slow{}, back, span, 0);
+  CHECK_THAT(back, WithinRel(std::exp(4.0), 1e-4));
+
+  double x = 1;
+  sde::integrate(sde::RungeKutta4<double>{}, Slow{}, x, sde::TimeGrid::uniform(0, span, 100'000));
+  CHECK_THAT(x, WithinRel(std::exp(-4.0), 1e-9));
+
+  // dx = -x / T dt + sqrt(2 / T) dW keeps a variance of 1.
+  const sde::OrnsteinUhlenbeck process(1e-17, 0, std::sqrt(2e-17));
+  std::vector<double> many(4000);
+  sde::draw_normal(many, 1, {1, easy_diffusion::streams::initial_state, 0});
+  sde::integrate(sde::EulerMaruyama<std::vector<double>>{}, process, many, sde::TimeGrid::uniform(0, span, 400),
+                 sde::BrownianNoise{.seed = 2});
+  double square = 0;
+  for (const double e : many) square += e * e / 4000;
+  CHECK_THAT(square, WithinAbs(1, 0.12));
+  sde::BrownianTree<double> tree({.seed = 1, .start = 0, .end = span});
+  double alone = 0.5;
+  CHECK(sde::integrate_adaptive(sde::Sra1<double>{}, process, alone, tree).t == span);
+  CHECK(std::abs(alone) < 6);
+}

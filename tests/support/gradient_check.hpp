@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "easy_diffusion/core/allocator.hpp"
+#include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "support/tensors.hpp"
@@ -187,6 +189,23 @@ std::vector<Tensor<double>> gradients_of(Layer& layer) {
   return result;
 }
 
+/// Bytes of the tensors that a copy of `thing` has, as the allocator counts them.
+template <class Thing>
+std::uint64_t bytes_of_copy(const Thing& thing) {
+  const std::uint64_t before = allocator_stats().bytes_in_use;
+  [[maybe_unused]] const Thing copy = thing;
+  return allocator_stats().bytes_in_use - before;
+}
+
+/// Whether `visit` reaches every tensor of a layer or model, each once; members that hold nothing do not count.
+template <class Layer>
+bool visits_everything(const Layer& layer) {
+  std::uint64_t visited = 0;
+  nn::for_each_parameter(
+      layer, [&](const std::string&, const auto& parameter, const nn::Entry&) { visited += bytes_of_copy(parameter); });
+  return visited == bytes_of_copy(layer);
+}
+
 /// Everything that a layer breaks of what the house plan promises; empty when all is well. `a` and `b` are two
 /// different inputs, of shapes that may differ.
 template <class Layer, std::size_t N>
@@ -232,6 +251,42 @@ std::vector<std::string> broken_promises(Layer& layer, const Inputs<N>& a, const
   auto both = gradients_of(layer);
   for (std::size_t i = 0; i < both.size(); ++i)
     for (std::int64_t j = 0; j < both[i].size(); ++j) both[i][j] += once[i][j];
+
+  // What is returned is the caller's, who changes it in place: neither the context nor what was given notices.
+  Context kept;
+  Inputs<N> given = a;
+  const auto change = [](Tensor<double>& tensor) {
+    for (double& v : tensor) v = 3 * v + 1e3;
+  };
+  for (Context* ctx : {&kept, static_cast<Context*>(nullptr)}) {
+    Tensor<double> y = run_forward(layer, given, ctx);
+    change(y);
+    expect(all_same(given, a), "a changed result changes an input");
+    expect(same_bits(run_forward(layer, a, nullptr), y_a), "a changed result changes the layer");
+  }
+  const Tensor<double> w = w_a;
+  for (int pass = 0; pass < 2; ++pass) {
+    nn::zero_gradients(layer);
+    auto dx = list_of(layer.backward(w, kept));
+    expect(all_same(dx, dx_a), "a changed result, or a changed input gradient, changes the input gradient");
+    expect(all_same(gradients_of(layer), once), "a changed result, or a changed input gradient, changes a parameter's");
+    for (std::size_t i = 0; i < dx.size(); ++i) {
+      change(dx[i]);
+      for (std::size_t j = i + 1; j < dx.size(); ++j)
+        expect(same_bits(dx[j], dx_a[j]), "a changed input gradient changes another");
+    }
+    expect(same_bits(w, w_a), "a changed input gradient changes the output gradient that was given");
+    expect(all_same(gradients_of(layer), once), "a changed input gradient changes a parameter's");
+  }
+  expect(all_same(given, a), "backward, or a changed input gradient, changes an input");
+
+  // A context that no forward pass has filled.
+  try {
+    const Context none;
+    expect(all_same(list_of(layer.backward(w_a, none)), dx_a), "a context of no forward pass gives a wrong gradient");
+  } catch (const Error&) {}
+
+  expect(visits_everything(layer), "visit leaves something out, or comes to something twice");
 
   // Two contexts at once, the later one backward first.
   Context first, second;

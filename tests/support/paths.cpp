@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 
-#include "support/catch.hpp"
+#include "support/skip.hpp"
 
 namespace easy_diffusion::test {
 namespace {
@@ -21,7 +21,7 @@ std::filesystem::path test_data() {
 std::optional<std::filesystem::path> shared_data(const std::string& name) {
   const auto path = folder("EASY_DIFFUSION_SHARED_DIR", EASY_DIFFUSION_DEFAULT_SHARED_DIR) / name;
   if (std::filesystem::exists(path)) return path;
-  WARN("skipped: there is no " << path.string());
+  skip("there is no " + path.string());
   return std::nullopt;
 }
 

@@ -13,7 +13,7 @@ namespace easy_diffusion::test {
 std::filesystem::path test_data();
 
 /// A file or folder of the reference material that may lie beside a checkout (EASY_DIFFUSION_SHARED_DIR,
-/// ../shared by default). Nothing, after a message in the test's output, where it is not there:
+/// ../shared by default). Nothing, and the case is said to be skipped (`skip`), where it is not there:
 ///
 ///     const auto reference = test::shared_data("reference/unet");
 ///     if (!reference) return;

@@ -72,7 +72,7 @@ struct SequenceResUNet : TimedResUNet {
 
   Tensor<double> forward(const Tensor<double>& x, const Tensor<double>& sequence, Context* ctx = nullptr) const {
     nn::Condition<double> condition;
-    condition.sequence = sequence.shared();
+    condition.sequence = sequence;
     if (second_is_null)
       for (std::int64_t n = 0; n < x.extent(0); ++n) condition.sequence_null.push_back(n == 1);
     return run(x, condition, ctx);

@@ -60,7 +60,7 @@ struct SequenceUNet : TimedUNet {
 
   Tensor<double> forward(const Tensor<double>& x, const Tensor<double>& sequence, Context* ctx = nullptr) const {
     nn::Condition<double> condition;
-    condition.sequence = sequence.shared();
+    condition.sequence = sequence;
     return run(x, condition, ctx);
   }
   Gradients backward(const Tensor<double>& dy, const Context& ctx) {

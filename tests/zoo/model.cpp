@@ -1,5 +1,7 @@
 // Whole models by the names of the original's classes: settings, names of parameters, weights in files, descriptions.
 
+#include "easy_diffusion/zoo/model.hpp"
+
 #include <cstdint>
 #include <fstream>
 #include <string>
@@ -12,9 +14,9 @@
 #include "easy_diffusion/sde/processes/variance_exploding.hpp"
 #include "easy_diffusion/zoo/architectures.hpp"
 #include "easy_diffusion/zoo/describe.hpp"
-#include "easy_diffusion/zoo/model.hpp"
 #include "easy_diffusion/zoo/weights.hpp"
 #include "support/catch.hpp"
+#include "support/gradient_check.hpp"
 #include "support/layers.hpp"
 #include "support/operation.hpp"
 #include "support/paths.hpp"
@@ -80,6 +82,8 @@ TEST_CASE("every architecture runs forward and backward through one type", "[zoo
     const auto y = model.forward(sample.x, sample.t, sample.condition, &ctx);
     CHECK(y.shape() == sample.x.shape());
     CHECK(same_bits(y, model.forward(sample.x, sample.t, sample.condition)));
+    CHECK(visits_everything(model));
+    CHECK_THROWS_AS(model.backward(y, zoo::Model<float>::Context()), Error);
     nn::zero_gradients(model);
     const auto gradients = model.backward(y, ctx);
     CHECK(gradients.dx.shape() == sample.x.shape());

@@ -36,9 +36,7 @@ inline std::string without_style(std::string text) {
 /// `<annotation cp="X">keyword | keyword</annotation>`. What the language takes over from another is left out.
 /// \throw IoError where there is no such file \throw FormatError naming it where it is no such XML
 inline void add_annotations(const std::filesystem::path& path, Annotations& annotations) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored))
-    throw IoError(path.string() + ": there is no such file; it is in the package unicode-cldr-core");
+  expect_file(path, "unicode-cldr-core");
   pugi::xml_document document;
   const pugi::xml_parse_result parsed = document.load_file(path.c_str());
   if (!parsed)

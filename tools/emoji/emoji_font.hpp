@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <system_error>
 
 #include <ft2build.h>
 #include FT_FREETYPE_H
@@ -15,15 +14,15 @@
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 
+#include "emoji/emoji_list.hpp"
+
 namespace easy_diffusion::emoji {
 
 class EmojiFont {
  public:
   /// \throw IoError where there is no such file \throw FormatError where it is no font of colour bitmaps
   explicit EmojiFont(const std::filesystem::path& path) : path_(path.string()) {
-    std::error_code ignored;
-    if (!std::filesystem::is_regular_file(path, ignored))
-      throw IoError(path_ + ": there is no such file; Noto Color Emoji is in the package fonts-noto-color-emoji");
+    expect_file(path, "fonts-noto-color-emoji");
     if (FT_Init_FreeType(&library_) != 0) throw Error("FreeType does not start");
     try {
       if (FT_New_Face(library_, path.c_str(), 0, &face_) != 0) throw FormatError(path_ + ": expected a font");

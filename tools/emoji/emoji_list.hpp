@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/io/detail/absence.hpp"
 #include "easy_diffusion/io/detail/file.hpp"
 #include "easy_diffusion/io/detail/safetensors_header.hpp"
 
@@ -57,10 +58,19 @@ inline bool read_codes(std::string_view text, std::vector<std::uint32_t>& codes)
 
 }  // namespace detail
 
+/// \throw IoError saying why there is no such file, and which package of Debian has one
+inline void expect_file(const std::filesystem::path& path, const std::string& package) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored))
+    throw IoError(path.string() + ": expected a file such as that of the package " + package + ", but " +
+                  io::detail::absence(path));
+}
+
 /// Lines are `# group: NAME` and `CODE CODE... ; STATUS # comment`. Kept is what is fully qualified and, but for the
 /// selector of the emoji style, one code point.
 /// \throw IoError when the file cannot be read \throw FormatError naming the file and the line that is of another form
 [[nodiscard]] inline EmojiList read_emoji_list(const std::filesystem::path& path) {
+  expect_file(path, "unicode-data");
   const io::detail::MappedFile file(path);
   const auto bytes = file.bytes();
   std::string_view rest(reinterpret_cast<const char*>(bytes.data()), bytes.size());

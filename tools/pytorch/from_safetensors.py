@@ -14,7 +14,7 @@ import json
 
 import torch
 
-from safetensors_file import BUFFERS, Parser, Refused, read, replace, run
+from safetensors_file import BUFFERS, Parser, Refused, printable, read, replace, run
 
 PREFIXES = ("ema.", "optimizer.", "discriminator.")
 ADAM = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False,
@@ -75,7 +75,7 @@ def convert(options):
         if average:
             result.append(average)
     replace(options.output, lambda file: torch.save(result, file))
-    print(f"{options.output}: " + (f"a list of {len(result)}" if options.snapshot else f"{len(result)} tensors"))
+    print(printable(f"{options.output}: " + (f"a list of {len(result)}" if options.snapshot else f"{len(result)} tensors")))
 
 
 def main(arguments=None):

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import sys
+import tempfile
 
 import torch
 
@@ -68,11 +69,23 @@ def write(path, tensors, metadata):
 
 
 def replace(path, fill):
-    """Writes beside the file and renames: it is whole or as before."""
-    temporary = str(path) + ".tmp"
+    """Writes beside the file, under a name of its own, and renames: it is whole or as before, and keeps its mode."""
+    path = os.path.realpath(path)
+    handle, temporary = tempfile.mkstemp(
+        dir=os.path.dirname(path), prefix=f".{os.path.basename(path)[:200]}.", suffix=".partial"
+    )
     try:
-        with open(temporary, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             fill(file)
+            if os.path.exists(path):
+                mode = os.stat(path).st_mode & 0o777
+            else:
+                mask = os.umask(0)
+                os.umask(mask)
+                mode = 0o666 & ~mask
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
@@ -84,9 +97,14 @@ class Parser(argparse.ArgumentParser):
         raise Refused(f"{message} (see --help)")
 
 
+def printable(text):
+    """On one line, with escapes for what a terminal obeys."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in text)
+
+
 def run(parser, convert, arguments):
     try:
         convert(parser.parse_args(arguments))
     except (Refused, OSError, RuntimeError, MemoryError) as error:
-        print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{parser.prog}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(2)

@@ -14,15 +14,16 @@ discriminator, whose names the file does not tell, discriminator.m.<number>), th
 that checkpoints of the C++ programs use. from_safetensors.py makes the same list of it again.
 """
 
+import inspect
 import io
 import json
-import pickletools
+import pickle
 import re
-import zipfile
+import types
 
 import torch
 
-from safetensors_file import BUFFERS, Parser, Refused, run, write
+from safetensors_file import BUFFERS, Parser, Refused, printable, run, write
 
 
 # What a file of numbers names: the types of tensors, and the containers they lie in.
@@ -30,28 +31,59 @@ DATA = re.compile(r"torch (\w+Storage|float\d+|bfloat16|u?int\d+|bool|Size|Tenso
                   r"|torch\._tensor _rebuild_from_type_v2|torch\.nn\.parameter Parameter|collections (OrderedDict|defaultdict)")
 
 
-def expect_data(path):
-    """Looks at the names in the file's pickles before any is loaded: a pickle may run any code. torch.load cannot be
-    asked to: its own restricted reader, where there is one, does not know the trainers' lists."""
-    with open(path, "rb") as file:
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                pickles = [io.BytesIO(archive.read(name)) for name in archive.namelist() if name.endswith("/data.pkl")]
-        else:
-            file.seek(0)
-            pickles = [io.BytesIO(file.read())] * 5  # before PyTorch 1.6: five pickles, then the numbers
-        for stream in pickles:
-            for code, argument, _ in pickletools.genops(stream):
-                if code.name in ("GLOBAL", "INST", "STACK_GLOBAL") and not DATA.fullmatch(str(argument)):
-                    raise Refused(f"it holds a Python object, {argument or 'by a name on the stack'}; if you know where the file is from,"
-                                  " --trust reads it, which may run any code")
+class DataUnpickler(pickle.Unpickler):
+    """A pickle may call whatever it names. Of this reader it gets what a file of numbers names, and nothing else."""
+
+    def find_class(self, module, name):
+        if not DATA.fullmatch(f"{module} {name}"):
+            raise Refused(f"it holds a Python object, {module} {name}; if you know where the file is from, --trust reads it, which may "
+                          "run any code")
+        return super().find_class(module, name)
+
+
+# The module pickle with that reader, for every form of file that torch.load knows. (A look at the file beforehand would have to
+# know these forms too. torch.load's own restricted reader, where there is one, does not know the trainers' lists.)
+data_pickle = types.ModuleType("pickle")
+data_pickle.__dict__.update(vars(pickle), Unpickler=DataUnpickler, load=lambda file, **options: DataUnpickler(file, **options).load(),
+                            loads=lambda data, **options: DataUnpickler(io.BytesIO(data), **options).load())
+
+
+class NoData:
+    """What no file of numbers holds."""
+
+
+def load_data(file, options):
+    """torch.load with that reader: as the argument that is meant for it and, as PyTorch 1.13 forgets that, in its place."""
+    usual = torch.serialization.pickle
+    torch.serialization.pickle = data_pickle
+    try:
+        return torch.load(file, map_location="cpu", pickle_module=data_pickle, **options)
+    finally:
+        torch.serialization.pickle = usual
+
+
+def expect_restriction(options):
+    """Raises Refused where this PyTorch reads pickles without asking the reader, before it is given a file."""
+    for zipped in (True, False):
+        file = io.BytesIO()
+        torch.save(NoData(), file, _use_new_zipfile_serialization=zipped)
+        file.seek(0)
+        try:
+            load_data(file, options)
+        except Refused:
+            continue
+        raise Refused(f"PyTorch {torch.__version__} cannot be kept from running code of a file; --trust lets it, if you know where "
+                      "the file is from")
 
 
 def load(path, trust):
+    # Newer ones restrict themselves where nothing is said, and take no other reader then.
+    options = {"weights_only": False} if "weights_only" in inspect.signature(torch.load).parameters else {}
     try:
-        if not trust:
-            expect_data(path)
-        return torch.load(path, map_location="cpu")
+        if trust:
+            return torch.load(path, map_location="cpu", **options)
+        expect_restriction(options)
+        return load_data(path, options)
     except Refused as error:
         raise Refused(f"{path}: {error}") from error
     except OSError:
@@ -143,7 +175,7 @@ def convert(options):
             tensors.update({f"{prefix}.{name}": value for name, value in found.items()})
             metadata[prefix + "_steps"], metadata[prefix] = str(steps), settings(state)
     write(options.output, tensors, metadata)
-    print(f"{options.output}: {len(tensors)} tensors")
+    print(printable(f"{options.output}: {len(tensors)} tensors"))
 
 
 def main(arguments=None):

@@ -16,10 +16,12 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/diffusion/gaussian_mixture.hpp"
 #include "easy_diffusion/diffusion/level_path.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
+#include "easy_diffusion/diffusion/samplers/any_sampler.hpp"
 #include "easy_diffusion/diffusion/samplers/registry.hpp"
 #include "easy_diffusion/diffusion/schedule.hpp"
 #include "easy_diffusion/diffusion/spacing.hpp"
@@ -31,7 +33,7 @@ namespace easy_diffusion::bench {
 /// A sampler with its options.
 struct Contender {
   std::string name;     ///< in tables
-  std::string sampler;  ///< in `diffusion::with_sampler`
+  std::string sampler;  ///< in `diffusion::make_sampler`
   diffusion::SamplerOptions options{};
   diffusion::Spacing spacing = diffusion::Spacing::trailing;
 };
@@ -46,12 +48,12 @@ struct SamplerFacts {
 /// Evaluation counts at which samplers are compared.
 inline constexpr std::array<std::int64_t, 9> standard_targets = {4, 6, 8, 10, 20, 50, 100, 250, 1000};
 
-/// Calls f(sampler) with the contender's sampler. \throw ValueError as `diffusion::with_sampler`
-template <sde::State S, class F>
-auto with_contender(const Contender& contender, const diffusion::Schedule& schedule, F&& f) {
+/// The contender's sampler. \throw ValueError as `diffusion::make_sampler`
+template <sde::State S>
+[[nodiscard]] diffusion::AnySampler<S> make_contender(const Contender& contender, const diffusion::Schedule& schedule) {
   diffusion::SamplerOptions options = contender.options;
   options.path = diffusion::schedule_path(schedule);
-  return diffusion::with_sampler<S>(contender.sampler, options, std::forward<F>(f));
+  return diffusion::make_sampler<S>(contender.sampler, options);
 }
 
 /// A run of a contender.
@@ -68,9 +70,8 @@ using EvaluationCount = std::function<double(const Contender&, const diffusion::
 /// evaluations; nothing where none does.
 [[nodiscard]] inline std::optional<TunedRun> tune_run(const Contender& contender, const diffusion::Schedule& schedule,
                                                       std::int64_t target, const EvaluationCount& count) {
-  const bool adaptive = with_contender<double>(
-      contender, schedule, [](const auto& sampler) { return std::remove_cvref_t<decltype(sampler)>::traits.adaptive; });
-  if (adaptive) {
+  const auto sampler = make_contender<Tensor<double>>(contender, schedule);
+  if (sampler.traits().adaptive) {
     // From the noisiest timestep to the cleanest in steps of its own, and one to the picture.
     const auto levels = diffusion::noise_levels(schedule, 2, {.spacing = diffusion::Spacing::linspace});
     const auto with_tolerance = [&](double exponent) {
@@ -93,8 +94,7 @@ using EvaluationCount = std::function<double(const Contender&, const diffusion::
   }
   const auto with_steps = [&](std::int64_t steps) {
     auto levels = diffusion::noise_levels(schedule, steps, {.spacing = contender.spacing});
-    const std::int64_t evaluations =
-        with_contender<double>(contender, schedule, [&](const auto& sampler) { return sampler.evaluations(levels); });
+    const std::int64_t evaluations = sampler.evaluations(levels);
     return TunedRun{contender, std::move(levels), static_cast<double>(evaluations)};
   };
   std::int64_t low = 0, high = std::min(target, schedule.steps()) + 1;  // `low` steps are few enough, `high` too many
@@ -127,13 +127,11 @@ struct WatchedNoise {
   const auto schedule = diffusion::Schedule::linear();
   const auto short_run = diffusion::noise_levels(schedule, 20), long_run = diffusion::noise_levels(schedule, 40);
   const diffusion::GaussianMixture data({{1, {0.5}, 0.5}});
-  return with_contender<double>(contender, schedule, [&](auto& sampler) {
-    const detail::WatchedNoise noise{};
-    double x = 1;
-    diffusion::sample(sampler, data, x, short_run, noise);
-    return SamplerFacts{std::remove_cvref_t<decltype(sampler)>::traits,
-                        (sampler.evaluations(long_run) - sampler.evaluations(short_run)) / 20, noise.asked};
-  });
+  auto sampler = make_contender<Tensor<double>>(contender, schedule);
+  const detail::WatchedNoise noise{};
+  Tensor<double> x({1, 1}, 1);
+  diffusion::sample(sampler, data, x, short_run, noise);
+  return {sampler.traits(), (sampler.evaluations(long_run) - sampler.evaluations(short_run)) / 20, noise.asked};
 }
 
 /// The spacing with which a sampler does best on the mixtures, as `bench_samplers --spacing NAME` finds. DDPM has the one with

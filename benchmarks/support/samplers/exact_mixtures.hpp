@@ -84,9 +84,8 @@ struct CountedMixture {
       State x = State::uninitialized({samples, d});
       sde::draw_normal(x, levels.front().sigma, {seed, streams::initial_state, 0}, first_element);
       const CountedMixture denoiser{&mixture};
-      with_contender<State>(contender, schedule, [&](auto& sampler) {
-        diffusion::sample(sampler, denoiser, x, levels, sde::BrownianNoise{seed, first_element});
-      });
+      auto sampler = make_contender<State>(contender, schedule);
+      diffusion::sample(sampler, denoiser, x, levels, sde::BrownianNoise{seed, first_element});
       std::copy_n(x.data(), x.size(), result.values.begin() + begin * d);
       asked += denoiser.asked;
     }

@@ -74,29 +74,28 @@ struct CountedPictures {
   result.set.images = Tensor<std::uint8_t>(all);
   for (std::int64_t i = 0; i < count; ++i) result.set.labels.push_back(i % model.classes());
   std::int64_t asked = 0;
-  with_contender<State>(contender, schedule, [&](auto& sampler) {
-    // An adaptive sampler steps each picture by itself, and is told its class.
-    const std::int64_t together = std::remove_reference_t<decltype(sampler)>::traits.adaptive ? 1 : 64;
-    for (std::int64_t begin = 0; begin < count && !result.stopped && result.finite; begin += together) {
-      const std::int64_t samples = std::min(together, count - begin);
-      const auto first_element = static_cast<std::uint64_t>(begin * elements);
-      State x = State::uninitialized(all.with_front(samples));
-      sde::draw_normal(x, levels.front().sigma, {seed, streams::initial_state, 0}, first_element);
-      nn::Condition<float> told;
-      told.classes.assign(result.set.labels.begin() + begin, result.set.labels.begin() + begin + samples);
-      auto clipped = diffusion::clipped(model.denoiser(std::move(told)));
-      const detail::CountedPictures<decltype(clipped)> denoiser{std::move(clipped), &asked};
-      const auto run = diffusion::sample(
-          sampler, denoiser, x, levels, sde::BrownianNoise{seed, first_element},
-          [&](const diffusion::SamplerView<State>&) { return observer(asked) ? sde::Flow::go_on : sde::Flow::stop; });
-      result.stopped = run.stopped;
-      std::uint8_t* to = result.set.images.data() + begin * elements;
-      for (std::int64_t i = 0; i < x.size(); ++i) {
-        result.finite = result.finite && std::isfinite(x[i]);
-        to[i] = static_cast<std::uint8_t>(std::lround(std::clamp(127.5F * (x[i] + 1), 0.0F, 255.0F)));
-      }
+  auto sampler = make_contender<State>(contender, schedule);
+  // An adaptive sampler steps each picture by itself, and is told its class.
+  const std::int64_t together = sampler.traits().adaptive ? 1 : 64;
+  for (std::int64_t begin = 0; begin < count && !result.stopped && result.finite; begin += together) {
+    const std::int64_t samples = std::min(together, count - begin);
+    const auto first_element = static_cast<std::uint64_t>(begin * elements);
+    State x = State::uninitialized(all.with_front(samples));
+    sde::draw_normal(x, levels.front().sigma, {seed, streams::initial_state, 0}, first_element);
+    nn::Condition<float> told;
+    told.classes.assign(result.set.labels.begin() + begin, result.set.labels.begin() + begin + samples);
+    auto clipped = diffusion::clipped(model.denoiser(std::move(told)));
+    const detail::CountedPictures<decltype(clipped)> denoiser{std::move(clipped), &asked};
+    const auto run = diffusion::sample(
+        sampler, denoiser, x, levels, sde::BrownianNoise{seed, first_element},
+        [&](const diffusion::SamplerView<State>&) { return observer(asked) ? sde::Flow::go_on : sde::Flow::stop; });
+    result.stopped = run.stopped;
+    std::uint8_t* to = result.set.images.data() + begin * elements;
+    for (std::int64_t i = 0; i < x.size(); ++i) {
+      result.finite = result.finite && std::isfinite(x[i]);
+      to[i] = static_cast<std::uint8_t>(std::lround(std::clamp(127.5F * (x[i] + 1), 0.0F, 255.0F)));
     }
-  });
+  }
   result.evaluations = static_cast<double>(asked) / static_cast<double>(count);
   return result;
 }

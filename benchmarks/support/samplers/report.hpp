@@ -9,8 +9,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +16,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
+#include "easy_diffusion/io/detail/file.hpp"
 #include "support/plot.hpp"
 #include "support/samplers/contenders.hpp"
 #include "support/samplers/results.hpp"
@@ -138,9 +137,11 @@ struct MeasuredGrid {
 /// table (`<set> <metric>`), and of `samplers` by what they are. A measure without numbers stays as it is.
 /// \throw IoError; FormatError for a name that is not known, or a block without an end
 inline void update_document(const std::filesystem::path& path, const Results& results) {
-  std::ifstream file(path);
-  if (!file) throw IoError("cannot read '" + path.string() + "'");
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  std::string text;
+  {
+    const io::detail::MappedFile file(path);
+    text.assign(reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size());
+  }
   const std::string begin = "<!-- bench_samplers ", close = " -->", end = "<!-- end -->";
   for (std::size_t at = text.find(begin); at != std::string::npos; at = text.find(begin, at + 1)) {
     const std::size_t name_at = at + begin.size(), name_end = text.find(close, name_at), end_at = text.find(end, at);
@@ -219,7 +220,7 @@ inline bool draw(const Results& results, const Measure& measure, const std::file
                                .y_label = panels.empty() ? measure.unit : "",
                                .log_x = true,
                                .log_y = true,
-                               .legend = "outside right top vertical",
+                               .legend = examples::Legend::right_top,
                                .width = 860,
                                .height = 760,
                                .x_range = {0.9 * ticks.front(), 1.1 * ticks.back()},

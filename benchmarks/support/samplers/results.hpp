@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -18,7 +18,10 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
+#include "easy_diffusion/io/detail/file.hpp"
+#include "easy_diffusion/io/text.hpp"
 
 namespace easy_diffusion::bench {
 
@@ -51,9 +54,7 @@ namespace detail {
 
 inline std::string csv_number(double value) {
   if (!std::isfinite(value)) return "nan";
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", value);
-  return text;
+  return number_text(value);
 }
 
 inline std::string csv_line(const ResultRow& row) {
@@ -81,9 +82,10 @@ class Results {
 
   /// Reads the file where there is one. \throw IoError; FormatError naming file and line
   explicit Results(std::filesystem::path path) : path_(std::move(path)) {
-    if (!std::filesystem::exists(path_)) return;
-    std::ifstream file(path_);
-    if (!file) throw IoError("cannot read '" + path_.string() + "'");
+    std::error_code error;
+    if (!std::filesystem::exists(path_, error) && !error) return;
+    const io::detail::MappedFile mapped(path_);
+    std::istringstream file(std::string(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()));
     std::string line;
     for (int number = 1; std::getline(file, line); ++number) {
       const std::string where = path_.string() + ", line " + std::to_string(number);
@@ -98,6 +100,10 @@ class Results {
         else
           f.back().push_back(c);
       if (f.size() != 12) throw FormatError(where + ": expected 12 fields, got " + std::to_string(f.size()));
+      // Names are written as they are read: none may need quotes.
+      for (const std::size_t name : {0, 1, 2, 4, 9})
+        if (io::csv_field(f[name]) != f[name] && f[name] != "-")
+          throw FormatError(where + ": expected a plain name, got '" + f[name] + "'");
       rows_.push_back({f[0], f[1], f[2], detail::read_field<std::int64_t>(f[3], where), f[4],
                        detail::read_field<std::int64_t>(f[5], where), detail::read_field<double>(f[6], where),
                        detail::read_field<std::int64_t>(f[7], where), detail::read_field<std::uint64_t>(f[8], where),

@@ -11,6 +11,10 @@
 #include <new>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
 namespace easy_diffusion {
 
 /// What the cache has done so far; `system_allocations` stands still in a loop that does not allocate.
@@ -47,6 +51,15 @@ class CachingAllocator {
     // Never destroyed: tensors with static storage may be freed after everything else.
     static CachingAllocator* allocator = new CachingAllocator;
     return *allocator;
+  }
+
+  CachingAllocator() {
+#if defined(__unix__) || defined(__APPLE__)
+    // A process that forks holds the lock meanwhile: its child has only the thread that forked, and would wait for ever
+    // for a lock that another thread held.
+    pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                   [] { instance().mutex_.unlock(); });
+#endif
   }
 
   void* allocate(std::size_t bytes) {

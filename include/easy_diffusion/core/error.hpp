@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "easy_diffusion/core/detail/strict_math.hpp"
+
 namespace easy_diffusion {
 
 /// Base of everything this library throws on purpose.

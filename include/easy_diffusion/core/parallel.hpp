@@ -14,8 +14,8 @@
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
-#if defined(__linux__)
-#include <sched.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
 #endif
 
 #include "easy_diffusion/core/error.hpp"
@@ -48,36 +48,68 @@ inline int cgroup_cpus(const char* v2_path, const char* v1_quota_path, const cha
   return ceil_ratio(read_number(v1_quota_path), read_number(v1_period_path));
 }
 
-inline int default_threads() {
+/// Processors that this process may run on and its cgroup pays for.
+inline int processors() {
+#if defined(_OPENMP)
+  // Not the affinity mask of this thread: the OpenMP runtime may have bound it to a single processor.
+  int cpus = omp_get_num_procs();
+#else
   int cpus = static_cast<int>(std::thread::hardware_concurrency());
+#endif
 #if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
   const int paid = cgroup_cpus("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
                                "/sys/fs/cgroup/cpu/cpu.cfs_period_us");
   if (paid > 0 && paid < cpus) cpus = paid;
 #endif
+  return cpus > 0 ? cpus : 1;
+}
+
+/// `OMP_NUM_THREADS` if set, else all processors.
+inline int default_threads() {
 #if defined(_OPENMP)
   if (const char* wish = std::getenv("OMP_NUM_THREADS")) {
     const int threads = std::atoi(wish);
     if (threads > 0) return threads;
   }
 #endif
-  return cpus > 0 ? cpus : 1;
+  return processors();
 }
 
-inline std::atomic<int>& thread_setting() {
-  static std::atomic<int> threads{default_threads()};
-  return threads;
+// Plain numbers, without a guard that a fork could leave locked. 0: not asked for yet.
+inline std::atomic<int> thread_setting{0};
+inline std::atomic<int> thread_limit{0};
+
+inline int value_or(std::atomic<int>& setting, int (*first_value)()) {
+  const int known = setting.load(std::memory_order_relaxed);
+  if (known > 0) return known;
+  int unknown = 0;
+  const int fresh = first_value();
+  return setting.compare_exchange_strong(unknown, fresh) ? fresh : unknown;
 }
+
+#if defined(_OPENMP)
+/// A team of threads does not live on in the child of a fork, and not every OpenMP runtime notices: the child would wait
+/// for it for ever. `team_lost` is true in the child of a process that had one.
+inline std::atomic<bool> team_made{false};
+inline std::atomic<bool> team_lost{false};
+#if defined(__unix__) || defined(__APPLE__)
+inline const int fork_watch = pthread_atfork(nullptr, nullptr, [] {
+  if (team_made.load(std::memory_order_relaxed)) team_lost.store(true, std::memory_order_relaxed);
+});
+#endif
+#endif
 
 }  // namespace detail
 
-/// Threads that parallel loops use. At the start: `OMP_NUM_THREADS` if set, else the processors of the affinity
-/// mask, at most as many as the cgroup's quota pays for. Always 1 without OpenMP.
+/// Threads that parallel loops use: what `set_num_threads` asked for (at the start `OMP_NUM_THREADS`, or as many as there are
+/// processors), but no more than the processors that the affinity mask allows and the cgroup's quota pays for, as the
+/// others would only be waited for. 1 without OpenMP, and for ever in the child of a fork whose parent had used several.
 [[nodiscard]] inline int num_threads() {
 #if defined(_OPENMP)
-  return detail::thread_setting().load();
+  if (detail::team_lost.load(std::memory_order_relaxed)) return 1;
+  const int limit = detail::value_or(detail::thread_limit, detail::processors);
+  const int threads = detail::value_or(detail::thread_setting, detail::default_threads);
+  return threads < limit ? threads : limit;
 #else
   return 1;
 #endif
@@ -86,7 +118,7 @@ inline std::atomic<int>& thread_setting() {
 /// \throw ValueError unless 1 <= threads <= 4096
 inline void set_num_threads(int threads) {
   if (threads < 1 || threads > 4096) throw ValueError("threads: expected 1 to 4096, got " + std::to_string(threads));
-  detail::thread_setting().store(threads);
+  detail::thread_setting.store(threads);
 }
 
 /// Calls `f(first, last)` on pieces that cover `[begin, end)` once, over threads. A piece has at least `grain`
@@ -100,8 +132,10 @@ void parallel_for(std::int64_t begin, std::int64_t end, std::int64_t grain, F&& 
   if (grain < 1) grain = 1;
 #if defined(_OPENMP)
   const std::int64_t pieces = (n + grain - 1) / grain;
-  const int threads = static_cast<int>(pieces < num_threads() ? pieces : num_threads());
+  const int most = num_threads();
+  const int threads = pieces < most ? static_cast<int>(pieces) : most;
   if (threads > 1 && !omp_in_parallel()) {
+    detail::team_made.store(true, std::memory_order_relaxed);
     std::exception_ptr error;
     std::mutex error_mutex;
     // Four pieces a thread even out uneven work; each is a whole number of grains.

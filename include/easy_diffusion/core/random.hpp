@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/detail/deviates.hpp"
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/detail/philox.hpp"
 #include "easy_diffusion/core/error.hpp"
 
@@ -43,6 +44,7 @@ inline constexpr std::uint32_t augmentation = 8;    ///< flips, crops
 inline constexpr std::uint32_t condition_dropout = 9;  ///< which samples of a training batch are told no condition
 inline constexpr std::uint32_t dequantization = 10;    ///< noise below 8 bits of training data; step = epoch
 inline constexpr std::uint32_t bound_noise = 11;       ///< noise of a variational bound; step = step of the chain
+inline constexpr std::uint32_t data_choice = 12;       ///< which pictures of a set are taken; step 0
 inline constexpr std::uint32_t brownian_tree = 16;             ///< virtual Brownian tree; step = number of the node
 inline constexpr std::uint32_t brownian_tree_space_time = 17;  ///< its second deviates
 inline constexpr std::uint32_t corrector = 18;                 ///< Langevin correctors; step = number of the correction
@@ -51,7 +53,7 @@ inline constexpr std::uint32_t inpainting = 20;                ///< known parts 
 inline constexpr std::uint32_t user = 1U << 16;     ///< first number that is never used here
 }  // namespace streams
 
-namespace detail {
+namespace detail::inline EASY_DIFFUSION_ISA {
 
 /// The blocks `[first, first + lanes)` of an address, as four arrays of words: the low 32 bits of each element.
 template <std::size_t lanes>
@@ -166,7 +168,9 @@ T one_deviate(const NoiseAddress& address, std::uint64_t i) {
   return buffer[i % per_block];
 }
 
-}  // namespace detail
+}  // namespace detail::inline EASY_DIFFUSION_ISA
+
+inline namespace EASY_DIFFUSION_ISA {
 
 /// out[j] = standard normal deviate number `first + j` of that address. T is float or double (which have
 /// different deviates: a double is not a float with more digits).
@@ -216,5 +220,7 @@ template <class T = double>
     std::swap(order[i - 1], order[static_cast<std::size_t>(uniform_integer(i, address, i))]);
   return order;
 }
+
+}  // inline namespace EASY_DIFFUSION_ISA
 
 }  // namespace easy_diffusion

@@ -42,6 +42,9 @@ static_assert(sizeof(Block) <= alignment);
 
 }  // namespace detail
 
+template <class T>
+class SharedTensor;
+
 /// Owning, contiguous, 64-byte aligned; pictures are channels last, `[N, H, W, C]`. A value type: a copy has
 /// elements of its own. `shared()` is the exception that layers use to keep an input for backward without
 /// copying it. Memory comes from the caching allocator.
@@ -109,14 +112,8 @@ class Tensor {
     return result;
   }
 
-  /// A second owner of the same elements: no copy is made, and whoever writes writes for both.
-  [[nodiscard]] Tensor shared() const noexcept {
-    Tensor result;
-    if (block_ != nullptr) block_->acquire();
-    result.block_ = block_;
-    result.shape_ = shape_;
-    return result;
-  }
+  /// A second owner of the same elements that only reads them: no copy is made, and it sees what is written here.
+  [[nodiscard]] SharedTensor<T> shared() const noexcept;
 
   /// Makes this a tensor of that shape whose elements are not initialised; keeps the memory where it can.
   void resize(const Shape& shape) {
@@ -157,10 +154,17 @@ class Tensor {
   [[nodiscard]] std::span<T> span() noexcept { return {data(), static_cast<std::size_t>(size())}; }
   [[nodiscard]] std::span<const T> span() const noexcept { return {data(), static_cast<std::size_t>(size())}; }
 
-  [[nodiscard]] TensorView<T> view() noexcept { return {data(), shape_}; }
-  [[nodiscard]] TensorView<const T> view() const noexcept { return {data(), shape_}; }
-  operator TensorView<T>() noexcept { return view(); }
-  operator TensorView<const T>() const noexcept { return view(); }
+  [[nodiscard]] TensorView<T> view() & noexcept { return {data(), shape_}; }
+  [[nodiscard]] TensorView<const T> view() const& noexcept { return {data(), shape_}; }
+#if defined(__clang__)  // which then turns down `auto view = temporary().view();`
+  [[nodiscard]] TensorView<const T> view() const&& noexcept [[clang::lifetimebound]] { return {data(), shape_}; }
+#else
+  [[nodiscard]] TensorView<const T> view() const&& noexcept { return {data(), shape_}; }
+#endif
+  operator TensorView<T>() & noexcept { return view(); }
+  operator TensorView<const T>() const& noexcept { return view(); }
+  /// A view of a temporary would see memory that is gone. As an argument of a call: `temporary().view()`.
+  operator TensorView<const T>() const&& = delete;
 
   void fill(T value) noexcept { std::fill(begin(), end(), value); }
 
@@ -190,6 +194,16 @@ class Tensor {
   }
 
  private:
+  friend class SharedTensor<T>;
+
+  [[nodiscard]] Tensor alias() const noexcept {
+    Tensor result;
+    if (block_ != nullptr) block_->acquire();
+    result.block_ = block_;
+    result.shape_ = shape_;
+    return result;
+  }
+
   template <class F, class... Pointers>
   static void for_each_in(F& f, std::int64_t n, Pointers... p) {
     for (std::int64_t i = 0; i < n; ++i) f(p[i]...);
@@ -207,5 +221,54 @@ class Tensor {
   detail::Block* block_ = nullptr;
   Shape shape_;
 };
+
+/// An owner that reads and never writes: what a context keeps of its input. Copies share too. `*x` is the tensor.
+template <class T>
+class SharedTensor {
+ public:
+  using value_type = T;
+
+  SharedTensor() = default;
+  /// Nobody writes to that tensor from now on, unless somebody shares it.
+  SharedTensor(Tensor<T>&& tensor) noexcept : tensor_(std::move(tensor)) {}
+  SharedTensor(const SharedTensor& other) noexcept : tensor_(other.tensor_.alias()) {}
+  SharedTensor(SharedTensor&& other) noexcept = default;
+  SharedTensor& operator=(const SharedTensor& other) noexcept {
+    tensor_ = other.tensor_.alias();
+    return *this;
+  }
+  SharedTensor& operator=(SharedTensor&& other) noexcept = default;
+  ~SharedTensor() = default;
+
+  [[nodiscard]] const Tensor<T>& operator*() const& noexcept { return tensor_; }
+  [[nodiscard]] const Tensor<T>& operator*() && = delete;  // it would be gone
+  [[nodiscard]] const Tensor<T>* operator->() const noexcept { return &tensor_; }
+
+  [[nodiscard]] const T* data() const noexcept { return tensor_.data(); }
+  [[nodiscard]] const T& operator[](std::int64_t i) const noexcept { return tensor_[i]; }
+  [[nodiscard]] const Shape& shape() const noexcept { return tensor_.shape(); }
+  [[nodiscard]] std::int64_t extent(std::size_t axis) const noexcept { return tensor_.extent(axis); }
+  [[nodiscard]] std::int64_t size() const noexcept { return tensor_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return tensor_.empty(); }
+  [[nodiscard]] bool is_only_owner() const noexcept { return tensor_.is_only_owner(); }
+  [[nodiscard]] TensorView<const T> view() const& noexcept { return tensor_.view(); }
+  [[nodiscard]] TensorView<const T> view() && = delete;  // of memory that may be gone
+
+  /// The same elements in another shape. \throw ShapeError unless the number of elements is the same
+  [[nodiscard]] SharedTensor reshaped(const Shape& shape) const { return tensor_.alias().reshaped(shape); }
+
+  /// A tensor of one's own: these elements where nobody else has them, a copy where somebody does.
+  [[nodiscard]] Tensor<T> owned() && {
+    return is_only_owner() ? std::move(tensor_) : Tensor<T>(std::as_const(tensor_));
+  }
+
+ private:
+  Tensor<T> tensor_;
+};
+
+template <class T>
+SharedTensor<T> Tensor<T>::shared() const noexcept {
+  return alias();
+}
 
 }  // namespace easy_diffusion

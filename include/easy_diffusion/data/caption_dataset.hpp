@@ -19,6 +19,7 @@
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/image_dataset.hpp"
+#include "easy_diffusion/io/json.hpp"
 #include "easy_diffusion/io/safetensors.hpp"
 
 namespace easy_diffusion::data {
@@ -82,7 +83,7 @@ inline constexpr const char* caption_format = "easy_diffusion pictures with capt
 class CaptionTexts {
  public:
   CaptionTexts(const io::SafetensorsFile& file, const std::string& key)
-      : where_(file.path() + ": metadata " + key), json_(nlohmann::json::parse(file.metadata(key), nullptr, false)) {
+      : where_(file.path() + ": metadata " + key), json_(io::parse_json(file.metadata(key), where_, "a JSON array")) {
     if (!json_.is_array()) throw FormatError(where_ + ": expected a JSON array");
   }
   [[nodiscard]] std::vector<std::string> texts() const { return texts_of(json_); }
@@ -138,12 +139,10 @@ inline void save_caption_dataset(const std::filesystem::path& path, const Captio
   io::write_safetensors(path, entries, metadata);
 }
 
-/// Reads such a file.
-/// \throw IoError when it cannot be read
+/// Reads such a file, opened.
 /// \throw FormatError naming the file, expected and got: another format, a tensor or text that is missing or that the
 ///        format does not know, a dtype or shape that is another, and as `CaptionDataset::validate` does
-[[nodiscard]] inline CaptionDataset load_caption_dataset(const std::filesystem::path& path) {
-  const auto file = io::SafetensorsFile::open(path);
+[[nodiscard]] inline CaptionDataset load_caption_dataset(const io::SafetensorsFile& file) {
   const auto fail = [&](const std::string& what) { throw FormatError(file.path() + ": " + what); };
   const auto format = file.metadata().find("format");
   if (format == file.metadata().end() || format->second != detail::caption_format)
@@ -156,7 +155,7 @@ inline void save_caption_dataset(const std::filesystem::path& path, const Captio
     fail("images: expected U8, got " + std::string(to_string(file.dtype("images"))));
 
   CaptionDataset set;
-  set.pictures.name = path.string();
+  set.pictures.name = file.path();
   set.pictures.images = file.read<std::uint8_t>("images");
   if (file.contains("labels")) {
     if (file.shape("labels").rank() != 1) fail("labels: expected a shape [N], got " + file.shape("labels").to_string());
@@ -187,6 +186,11 @@ inline void save_caption_dataset(const std::filesystem::path& path, const Captio
   }
   set.validate();
   return set;
+}
+
+/// The same of a file by its name. \throw IoError when it cannot be read \throw FormatError as above
+[[nodiscard]] inline CaptionDataset load_caption_dataset(const std::filesystem::path& path) {
+  return load_caption_dataset(io::SafetensorsFile::open(path));
 }
 
 }  // namespace easy_diffusion::data

@@ -14,6 +14,7 @@
 #include "easy_diffusion/core/shape.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/data/image_dataset.hpp"
+#include "easy_diffusion/io/detail/absence.hpp"
 #include "easy_diffusion/io/idx.hpp"
 
 namespace easy_diffusion::data {
@@ -30,14 +31,16 @@ enum class Split { train, test };
 
 namespace detail {
 
-/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there, or nothing.
+/// The first of `<stem>-<kind>-ubyte.gz`, `<stem>-<kind>-ubyte` and the spellings with a dot that is there and no folder, or
+/// nothing.
 inline std::filesystem::path find_idx(const std::filesystem::path& folder, const std::string& stem,
                                       const std::string& kind) {
   for (const char* separator : {"-", "."})
     for (const char* ending : {".gz", ""}) {
       std::filesystem::path path = folder / (stem + separator + kind + "-ubyte" + ending);
       std::error_code ignored;
-      if (std::filesystem::exists(path, ignored)) return path;
+      // Some programs unpack an archive into a folder of its name, beside the file.
+      if (std::filesystem::exists(path, ignored) && !std::filesystem::is_directory(path, ignored)) return path;
     }
   return {};
 }
@@ -56,7 +59,7 @@ inline std::filesystem::path find_idx(const std::filesystem::path& folder, const
   std::error_code ignored;
   if (!std::filesystem::is_directory(folder, ignored))
     throw IoError(folder.string() + ": expected a folder of IDX files such as " + stem + "-images-idx3-ubyte.gz, " +
-                  (std::filesystem::exists(folder, ignored) ? "got a file" : "but there is none"));
+                  (std::filesystem::exists(folder, ignored) ? "got a file" : "but " + io::detail::absence(folder)));
   std::filesystem::path images = detail::find_idx(folder, stem + "-images", "idx3");
   if (images.empty()) images = detail::find_idx(folder, stem + "-images", "idx4");
   if (images.empty()) throw IoError(folder.string() + ": there is no " + stem + "-images-idx3-ubyte or .gz in it");
@@ -96,8 +99,8 @@ inline std::filesystem::path find_idx(const std::filesystem::path& folder, const
                                                      const std::filesystem::path& folder = fashion_mnist_folder()) {
   std::error_code ignored;
   if (!std::filesystem::exists(folder, ignored))
-    throw IoError(folder.string() + ": there is no such folder; install the package dataset-fashion-mnist, or name a " +
-                  "folder of IDX files with --data");
+    throw IoError(folder.string() + ": expected the package dataset-fashion-mnist there, but " +
+                  io::detail::absence(folder) + ": install it, or name a folder of IDX files with --data");
   return load_idx_folder(folder, split, fashion_mnist_classes());
 }
 

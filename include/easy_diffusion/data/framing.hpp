@@ -7,6 +7,7 @@
 #include <string>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/shape.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/core/view.hpp"
@@ -26,6 +27,9 @@ struct PictureOptions {
   std::int64_t channels = 3;  ///< 1 grey, 3 red, green, blue
   Framing framing = Framing::crop;
   double max_enlargement = 2;  ///< a picture that would have to grow by more is refused; at least 1
+  bool upright = true;         ///< files are turned as a camera's note in them says; false: as they are stored
+  /// Most memory, in bytes, that decoding files may take, all threads together; framing takes as much again
+  std::int64_t max_bytes = std::int64_t{1} << 30;
 };
 
 /// \throw ValueError naming the option that is out of range
@@ -36,7 +40,9 @@ inline void check(const PictureOptions& options) {
     throw ValueError("pictures: channels: expected 1 (grey) or 3 (red, green, blue), got " +
                      std::to_string(options.channels));
   if (!(options.max_enlargement >= 1))
-    throw ValueError("pictures: enlargement: expected at least 1, got " + std::to_string(options.max_enlargement));
+    throw ValueError("pictures: enlargement: expected at least 1, got " + number_text(options.max_enlargement));
+  if (options.max_bytes < 1)
+    throw ValueError("pictures: max_bytes: expected at least 1, got " + std::to_string(options.max_bytes));
 }
 
 namespace detail {
@@ -86,8 +92,8 @@ inline Tensor<float> flattened(TensorView<const float> picture, std::int64_t top
   // What must grow to `size`: the side that is not cut, or not left with white beside it.
   const std::int64_t smallest = options.framing == Framing::fit ? std::max(height, width) : std::min(height, width);
   if (static_cast<double>(smallest) * options.max_enlargement < static_cast<double>(size))
-    refuse("that grows by at most " + std::to_string(options.max_enlargement).substr(0, 4) + " to become " +
-           std::to_string(size) + " x " + std::to_string(size));
+    refuse("that grows by at most " + number_text(options.max_enlargement, 3) + " to become " + std::to_string(size) +
+           " x " + std::to_string(size));
   if (std::max(height, width) > 65536) refuse("of at most 65536 x 65536");
 
   const std::int64_t square = std::min(height, width);

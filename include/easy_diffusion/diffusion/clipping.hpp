@@ -42,6 +42,12 @@ class Clipped {
   }
 
   template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, const SampleRange& samples) const {
+    call_for_samples(denoiser_, samples, x, level, x0);
+    clip(x0);
+  }
+
+  template <sde::State S>
   requires VarianceDenoiser<D, S>
   void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
     denoiser_(x, level, x0, v);
@@ -107,6 +113,12 @@ class Thresholded {
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     denoiser_(x, level, x0);
+    threshold(x0);
+  }
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, const SampleRange& samples) const {
+    call_for_samples(denoiser_, samples, x, level, x0);
     threshold(x0);
   }
 

@@ -21,6 +21,41 @@ concept Denoiser = sde::State<S> && requires(const D& denoiser, const S& x, cons
   denoiser(x, level, x0);
 };
 
+/// Some of the samples of a run's batch, by their numbers in it.
+struct SampleRange {
+  std::int64_t first = 0;
+  std::int64_t count = 1;
+};
+
+/// f(arguments..., samples) where f can be told which samples of the batch it is asked for, f(arguments...) otherwise.
+template <class F, class... Arguments>
+void call_for_samples(const F& f, const SampleRange& samples, Arguments&&... arguments) {
+  if constexpr (std::invocable<const F&, Arguments&..., const SampleRange&>) {
+    f(arguments..., samples);
+  } else {
+    f(arguments...);
+  }
+}
+
+/// A denoiser that is asked for some samples of a batch alone: what a sampler uses that steps each by itself. A denoiser
+/// (and a model, a classifier's gradient) that is told something of each sample, such as its class, takes these numbers as
+/// one more argument, `denoiser(x, level, x0, samples)`: x then holds these samples, in their order. One that does not take
+/// them must do the same with every sample. All wrappers here pass them on. It does not own the other one.
+template <class D>
+class DenoiserOf {
+ public:
+  DenoiserOf(const D& denoiser, const SampleRange& samples) : denoiser_(&denoiser), samples_(samples) {}
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0) const {
+    call_for_samples(*denoiser_, samples_, x, level, x0);
+  }
+
+ private:
+  const D* denoiser_;
+  SampleRange samples_;
+};
+
 /// A denoiser of a model that also learned the variance of a step: `denoiser(x, level, x0, v)` writes v besides, which
 /// `VarianceType` explains. A wrapper of denoisers passes it through where the wrapped one offers it.
 template <class D, class S>
@@ -31,7 +66,7 @@ concept VarianceDenoiser = Denoiser<D, S> && requires(const D& denoiser, const S
 
 /// A denoiser from a model that predicts something else.
 /// \tparam Model `model(x, time, out)` writes its prediction to `out`; one that learned the variance also offers
-///         `model(x, time, out, v)`
+///         `model(x, time, out, v)`, one that is told something of each sample `model(x, time, out, samples)`
 template <class Model>
 class ModelDenoiser {
  public:
@@ -41,6 +76,12 @@ class ModelDenoiser {
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     model_(x, level.time, x0);
+    convert(prediction_, Prediction::x0, level, x, x0);
+  }
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, const SampleRange& samples) const {
+    call_for_samples(model_, samples, x, level.time, x0);
     convert(prediction_, Prediction::x0, level, x, x0);
   }
 
@@ -73,6 +114,12 @@ class CountingDenoiser {
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     ++evaluations_;
     (*denoiser_)(x, level, x0);
+  }
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, const SampleRange& samples) const {
+    ++evaluations_;
+    call_for_samples(*denoiser_, samples, x, level, x0);
   }
 
   template <sde::State S>

@@ -10,6 +10,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/random.hpp"
+#include "easy_diffusion/diffusion/denoiser.hpp"
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/detail/workspace.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
@@ -72,7 +73,8 @@ class Edm {
 
 /// The denoiser of a network under that preconditioning. A state with alpha other than 1 is x / alpha at noise level
 /// sigma / alpha, so that one network serves variance-preserving and flow levels too.
-/// \tparam Network `network(in x, log(sigma) / 4, out)` writes F to `out`
+/// \tparam Network `network(in x, log(sigma) / 4, out)` writes F to `out`; one that is told something of each sample also
+///         offers `network(in x, log(sigma) / 4, out, samples)`
 template <class Network>
 class EdmDenoiser {
  public:
@@ -82,6 +84,20 @@ class EdmDenoiser {
   /// \throw ValueError at pure noise
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
+    denoise(x, level, x0, [&](const S& scaled, double noise) { network_(scaled, noise, x0); });
+  }
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, const SampleRange& samples) const {
+    denoise(x, level, x0,
+            [&](const S& scaled, double noise) { call_for_samples(network_, samples, scaled, noise, x0); });
+  }
+
+  [[nodiscard]] const Edm& edm() const noexcept { return edm_; }
+
+ private:
+  template <class S, class F>
+  void denoise(const S& x, const NoiseLevel& level, S& x0, const F& network) const {
     if (level.is_pure_noise()) throw ValueError("EDM: expected a level with alpha above 0, got pure noise");
     if (level.is_clean()) {
       scale(1 / level.alpha, x, x0);
@@ -90,13 +106,10 @@ class EdmDenoiser {
     const EdmScales c = edm_.scales(level.noise_to_signal());
     S& scaled = work_.like(x);
     scale(c.in / level.alpha, x, scaled);
-    network_(std::as_const(scaled), c.noise, x0);
+    network(std::as_const(scaled), c.noise);
     detail::move({c.out, c.skip / level.alpha, 0}, x0, x);
   }
 
-  [[nodiscard]] const Edm& edm() const noexcept { return edm_; }
-
- private:
   template <class S>
   static void scale(double factor, const S& x, S& out) {
     sde::update_elements(

@@ -78,8 +78,13 @@ class Guided {
 /// to 1: guiding any of them is guiding them all.
 ///
 /// A large scale raises the contrast of a sample. `rescale` takes it back \cite lin_2023_flaws: that share of the
-/// result is the guided x0 with the standard deviation, within a sample, of the conditional one. The source rescales
-/// the network's output, which was v: of x0 it is the same at pure noise, where v = -x0 and pictures are laid out.
+/// result is the guided x0 with the standard deviation, within a sample, of the conditional one: x0 times some k.
+///
+/// The usual scale is another one: the source, and programs since, rescale the network's output. Where that is v, a factor k
+/// makes k x0 + (1 - k) alpha x of x0: the same at pure noise, and less and less towards the picture. Where it is epsilon it is
+/// k x0 + (1 - k) x / alpha, with a k next to 1 as long as the noise is large, which does next to nothing. Over a whole run
+/// (mixtures in 64 dimensions, guided by 3 and 7.5, 50 steps of DDIM) the usual 0.7 of v takes back as much contrast as 0.45 to
+/// 0.6 does here: take about 0.7 of the usual number. Of epsilon 0.7 takes back less than a tenth of what it does of v.
 template <class Conditional, class Unconditional>
 class GuidedDenoiser {
  public:
@@ -96,12 +101,12 @@ class GuidedDenoiser {
 
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
-    if (scale_ == 0) {
-      unconditional_(x, level, x0);
-      return;
-    }
-    conditional_(x, level, x0);
-    if (scale_ != 1) guide(x, level, x0);
+    denoise(x, x0, [&](const auto& denoiser, S& out) { denoiser(x, level, out); });
+  }
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, const SampleRange& samples) const {
+    denoise(x, x0, [&](const auto& denoiser, S& out) { call_for_samples(denoiser, samples, x, level, out); });
   }
 
   /// The variance that the model learned is not guided: it is the conditional one, the other only at scale 0.
@@ -113,7 +118,7 @@ class GuidedDenoiser {
       return;
     }
     conditional_(x, level, x0, v);
-    if (scale_ != 1) guide(x, level, x0);
+    if (scale_ != 1) guide(x, x0, [&](const auto& denoiser, S& out) { denoiser(x, level, out); });
   }
 
   /// Times the two models are evaluated in one call: once at scale 0 (which leaves the condition, and `rescale`, out)
@@ -127,12 +132,23 @@ class GuidedDenoiser {
     std::vector<double> wanted, factors;  // of each sample
   };
 
+  /// \param ask `ask(denoiser, out)` evaluates one of the two
+  template <class S, class Ask>
+  void denoise(const S& x, S& x0, const Ask& ask) const {
+    if (scale_ == 0) {
+      ask(unconditional_, x0);
+      return;
+    }
+    ask(conditional_, x0);
+    if (scale_ != 1) guide(x, x0, ask);
+  }
+
   /// \param x0 the conditional one; becomes the guided one
-  template <class S>
-  void guide(const S& x, const NoiseLevel& level, S& x0) const {
+  template <class S, class Ask>
+  void guide(const S& x, S& x0, const Ask& ask) const {
     auto& work = work_.template get<Work<S>>();
     sde::make_room(work.untold, x);
-    unconditional_(x, level, work.untold);
+    ask(unconditional_, work.untold);
     if (rescale_ > 0) detail::sample_deviations(x0, work.wanted);
     detail::guide(scale_, x0, work.untold);
     if (rescale_ > 0) scale_back(x0, work.wanted, work.factors);
@@ -168,7 +184,8 @@ template <class Conditional, class Unconditional>
 /// Guidance by a classifier of noised states \cite dhariwal_2021_guidance: by Bayes' rule the score of x given y is
 /// that of x plus the gradient of log p(y | x), and x0 = (x + sigma^2 score) / alpha; so x0 grows by scale sigma^2 /
 /// alpha times the gradient.
-/// \tparam Gradient `gradient(x, level, out)` writes the gradient of log p(y | x) to `out`
+/// \tparam Gradient `gradient(x, level, out)` writes the gradient of log p(y | x) to `out`; one in which y differs from
+///         sample to sample also offers `gradient(x, level, out, samples)`
 template <class D, class Gradient>
 class ClassifierGuided {
  public:
@@ -182,24 +199,30 @@ class ClassifierGuided {
   template <sde::State S>
   void operator()(const S& x, const NoiseLevel& level, S& x0) const {
     denoiser_(x, level, x0);
-    guide(x, level, x0);
+    guide(x, level, x0, [&](S& out) { gradient_(x, level, out); });
+  }
+
+  template <sde::State S>
+  void operator()(const S& x, const NoiseLevel& level, S& x0, const SampleRange& samples) const {
+    call_for_samples(denoiser_, samples, x, level, x0);
+    guide(x, level, x0, [&](S& out) { call_for_samples(gradient_, samples, x, level, out); });
   }
 
   template <sde::State S>
   requires VarianceDenoiser<D, S>
   void operator()(const S& x, const NoiseLevel& level, S& x0, S& v) const {
     denoiser_(x, level, x0, v);
-    guide(x, level, x0);
+    guide(x, level, x0, [&](S& out) { gradient_(x, level, out); });
   }
 
  private:
-  template <class S>
-  void guide(const S& x, const NoiseLevel& level, S& x0) const {
+  template <class S, class Ask>
+  void guide(const S& x, const NoiseLevel& level, S& x0, const Ask& ask) const {
     if (scale_ == 0) return;
     if (level.is_pure_noise())
       throw ValueError("guidance: a classifier's gradient does not determine x0 at pure noise");
     S& gradient = work_.like(x);
-    gradient_(x, level, gradient);
+    ask(gradient);
     sde::update_elements(
         [weight = scale_ * level.sigma * level.sigma / level.alpha](auto& e, const auto& g) {
           e += static_cast<std::remove_reference_t<decltype(e)>>(weight) * g;

@@ -11,6 +11,7 @@
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/diffusion/denoiser.hpp"
+#include "easy_diffusion/diffusion/detail/step_draws.hpp"
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
 #include "easy_diffusion/diffusion/sampler.hpp"
@@ -30,20 +31,6 @@ struct InpaintingOptions {
 
 namespace detail {
 
-/// The noise of steps that are walked several times: each time has its own.
-template <class Noise>
-struct RepeatedNoise {
-  Noise* noise;
-  std::int64_t repetitions;
-  std::int64_t repetition;
-
-  template <class... To>
-  requires requires(Noise& source, const sde::Step& step, To&&... to) { source.increment(step, to...); }
-  void increment(const sde::Step& step, To&&... to) const {
-    noise->increment(sde::Step{step.index * repetitions + repetition, step.t, step.dt}, to...);
-  }
-};
-
 /// From a state to a noisier one: x <- x.x x + x.noise z.
 [[nodiscard]] inline StepWeights add_noise(const NoiseLevel& from, const NoiseLevel& to) {
   const double kept = to.alpha / from.alpha;
@@ -61,8 +48,9 @@ struct RepeatedNoise {
 /// what is decided at a noisy level has seen the known part through that noise. `start` makes a multistep sampler
 /// forget its history then.
 ///
-/// A step's noise has the index that the sampler asks for times `resampling` plus the repetition; the noise of the
-/// known part and of the ways back is that of (seed, streams::inpainting, number of the use). No address is used twice.
+/// A step's noise has the index that the sampler asks for times `resampling` plus the repetition (`detail::RepeatedIndex`);
+/// of a source that follows time it is that part of the step's interval. The noise of the known part and of the ways back is
+/// that of (seed, streams::inpainting, number of the use). No address is used twice.
 /// \param x         a state of level `levels.front()`; becomes the picture, with the known part to the bit (unless an
 ///                  observer stops the run)
 /// \param noise     of the sampler, see `sample`
@@ -70,7 +58,7 @@ struct RepeatedNoise {
 /// \param mask      the extents of x; 1 where `known` is known, 0 where it is not
 /// \param observers as for `sample`; see each repetition's steps
 /// \throw ValueError for a mask with other values, resampling or jump below 1, and levels from picture to noise;
-///        ShapeError where extents differ; and as `sample`
+///        ShapeError where extents differ or are empty; and as `sample`
 template <class Sampler, class D, class Noise, class... Observers>
 SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::state_type& x, const NoiseLevels& levels,
                      Noise&& noise, const typename Sampler::state_type& known,
@@ -83,6 +71,7 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
                      std::to_string(options.resampling) + " and " + std::to_string(options.jump));
   if (!levels.denoises())
     throw ValueError("inpainting: expected levels from noise to picture, got the other direction");
+  detail::expect_elements("inpainting", x);
   sde::for_each_element(
       [](const auto&, const auto&, const auto& m) {
         if (!(m == 0 || m == 1))
@@ -99,7 +88,7 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
       sde::update_elements([](auto& e, const auto& k, const auto& m) { e = m != 0 ? k : e; }, x, known, mask);
       return;
     }
-    detail::standard_noise(own, uses++, level, z);
+    own.standard_increment({uses++, 0, 1}, z);
     sde::update_elements(
         [level](auto& e, const auto& k, const auto& m, const auto& n) {
           using T = std::remove_reference_t<decltype(e)>;
@@ -108,14 +97,14 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
         x, known, mask, std::as_const(z));
   };
   const auto go_back = [&](const NoiseLevel& from, const NoiseLevel& to) {
-    detail::standard_noise(own, uses++, from, z);
+    own.standard_increment({uses++, 0, 1}, z);
     detail::move(detail::add_noise(from, to), x, x, z);
   };
 
   const CountingDenoiser<D> counted(denoiser);
   SampleResult result;
   const std::int64_t all_steps = options.resampling * levels.steps();
-  sampler.start(levels);
+  if (levels.steps() > 0) sampler.start(levels);
   put_known(levels.front());
   for (std::int64_t first = 0; first < levels.steps(); first += options.jump) {
     const std::int64_t end = std::min(first + options.jump, levels.steps());
@@ -124,7 +113,8 @@ SampleResult inpaint(Sampler& sampler, const D& denoiser, typename Sampler::stat
         go_back(levels[end], levels[first]);
         sampler.start(levels);
       }
-      detail::RepeatedNoise<std::remove_reference_t<Noise>> its_noise{&noise, options.resampling, repetition};
+      detail::StepDraw its_noise(noise, repetition, options.resampling,
+                                 detail::RepeatedIndex{options.resampling, repetition, levels.steps()});
       for (std::int64_t i = first; i < end; ++i) {
         sampler.step(counted, x, levels, i, its_noise);
         put_known(levels[i + 1]);

@@ -43,7 +43,8 @@ struct NoiseLevel {
 [[nodiscard]] inline NoiseLevel exploding_level(double sigma) { return {sigma, 1, sigma}; }
 
 /// The levels of a run, each cleaner than the one before (or each noisier, for the way from a picture to its noise): step i
-/// leads from level i to level i + 1. Only the first and the last may be clean or pure noise.
+/// leads from level i to level i + 1. Only the first and the last may be clean or pure noise. A way has at least one step,
+/// but for `tail(0)`.
 class NoiseLevels {
  public:
   /// \throw ValueError for fewer than two, a level with a negative or not finite number or with alpha = sigma = 0, and
@@ -74,20 +75,29 @@ class NoiseLevels {
   [[nodiscard]] const NoiseLevel& back() const noexcept { return levels_.back(); }
   [[nodiscard]] const std::vector<NoiseLevel>& all() const noexcept { return levels_; }
 
-  /// Whether the levels lead from noise to picture.
-  [[nodiscard]] bool denoises() const noexcept { return levels_[1].lambda() > levels_[0].lambda(); }
+  /// Whether the levels lead from noise to picture. True of a way of no steps.
+  [[nodiscard]] bool denoises() const noexcept {
+    return steps() == 0 || levels_[1].lambda() > levels_[0].lambda();
+  }
 
   /// From the other end: for the way from a picture to its noise.
   [[nodiscard]] NoiseLevels reversed() const {
+    if (steps() == 0) return *this;
     return NoiseLevels(std::vector<NoiseLevel>(levels_.rbegin(), levels_.rend()));
   }
 
   /// The last `strength` of the steps, at least one: picture to picture starts amid the way, from a picture noised to
-  /// `front()` \cite meng_2021_sdedit. 1: all steps.
-  /// \throw ValueError unless 0 < strength <= 1
+  /// `front()` \cite meng_2021_sdedit. 1: all steps. 0: none, only the last level; where that is clean a picture noised to
+  /// it is the picture, and a run along it leaves it.
+  /// \throw ValueError unless 0 <= strength <= 1
   [[nodiscard]] NoiseLevels tail(double strength) const {
-    if (!(strength > 0 && strength <= 1))
-      throw ValueError("strength: expected a number above 0 and at most 1, got " + sde::detail::shown(strength));
+    if (!(strength >= 0 && strength <= 1))
+      throw ValueError("strength: expected a number from 0 to 1, got " + sde::detail::shown(strength));
+    if (strength == 0 || steps() == 0) {
+      NoiseLevels none = *this;
+      none.levels_.assign(1, levels_.back());
+      return none;
+    }
     const auto kept = std::clamp<std::int64_t>(std::llround(strength * static_cast<double>(steps())), 1, steps());
     return NoiseLevels(std::vector<NoiseLevel>(levels_.end() - static_cast<std::ptrdiff_t>(kept) - 1, levels_.end()));
   }

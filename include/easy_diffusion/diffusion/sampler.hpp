@@ -36,7 +36,10 @@ struct SamplerTraits {
 /// | `sampler.start(levels)`                          | checks the levels, throwing ValueError, and forgets all history |
 /// | `sampler.step(denoiser, x, levels, i, noise)`    | moves `x` from `levels[i]` to `levels[i + 1]`; steps come in order |
 /// | `sampler.predicted_x0()`                         | the x0 predicted last, as the step used it                     |
-/// The noise of step i is asked for as `noise.increment({i, levels[i].time, 1}, z)`: dt = 1 makes it standard normal.
+/// The noise of step i is `sde::standard_increment(noise, noise_step(levels, i), z)`: standard normal, and that of the
+/// interval of sigma / alpha which the step walks. `sde::BrownianNoise` looks at i alone; a source with a memory, such as
+/// `sde::BrownianTree` (`brownian_path`), gives neighbours parts of one path. Time falls: such a tree has start > end. A step
+/// that draws more than once asks `sde::follows_time(noise)`, and takes another index or a part of the interval for each.
 template <class Sampler, class D, class Noise>
 concept SamplerOf = requires(Sampler& sampler, const Sampler& constant, const D& denoiser,
                              typename Sampler::state_type& x, const NoiseLevels& levels, std::int64_t i, Noise& noise) {
@@ -84,6 +87,12 @@ bool stops_sampling(Observer& observer, const SamplerView<S>& view) {
   }
 }
 
+/// \throw ShapeError for a state without elements, of which nothing can be painted
+template <sde::State S>
+void expect_elements(const char* what, const S& x) {
+  if (sde::element_count(x) == 0) throw ShapeError(std::string(what) + ": expected a state of at least one element, got an empty one");
+}
+
 /// \throw ValueError for what no run of this sampler can begin with
 template <class Sampler>
 void check_levels(const char* name, const NoiseLevels& levels) {
@@ -99,14 +108,18 @@ void check_levels(const char* name, const NoiseLevels& levels) {
 
 /// Runs a sampler along all levels.
 /// \param x         a state of level `levels.front()`; becomes one of `levels.back()`
-/// \param noise     `sde::BrownianNoise` or any `sde::NoiseSource`; `NoNoise` for samplers that are not stochastic
+/// \param noise     `sde::BrownianNoise` or any `sde::NoiseSource`, in time sigma / alpha (`noise_step`); `NoNoise` for
+///                  samplers that are not stochastic
 /// \param observers `observer(const SamplerView<S>&)`, after every step; returns nothing or an `sde::Flow`
-/// \throw ValueError for levels that the sampler cannot walk, and whatever the denoiser throws
+/// \throw ShapeError for a state without elements, ValueError for levels that the sampler cannot walk, and whatever the
+///        denoiser throws. A way of no steps (`NoiseLevels::tail(0)`) leaves x as it is, and nobody is asked
 template <class Sampler, class D, class Noise, class... Observers>
 SampleResult sample(Sampler& sampler, const D& denoiser, typename Sampler::state_type& x, const NoiseLevels& levels,
                     Noise&& noise, Observers&&... observers) {
   using S = typename Sampler::state_type;
   static_assert(Denoiser<D, S>, "sample: the denoiser has no operator()(x, level, x0) const for this state");
+  detail::expect_elements("sample", x);
+  if (levels.steps() == 0) return {};
   sampler.start(levels);
   const CountingDenoiser<D> counted(denoiser);
   SampleResult result;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <numbers>
 #include <string>
 #include <string_view>
@@ -79,7 +80,8 @@ class Schedule {
     return from_betas(std::move(betas));
   }
 
-  /// The given betas. \throw ValueError for none, or one outside (0, 1); the last may be 1
+  /// The given betas. \throw ValueError for none, or one outside (0, 1); the last may be 1; and where alpha_bar is too small
+  /// for a double before the end, as with the betas of 1000 timesteps in 100 000
   [[nodiscard]] static Schedule from_betas(std::vector<double> betas) {
     if (betas.empty()) throw ValueError("schedule: expected at least one beta, got none");
     std::vector<double> alpha_bars;
@@ -90,6 +92,11 @@ class Schedule {
         throw ValueError("schedule: expected betas between 0 and 1, got " + sde::detail::shown(betas[t]) +
                          " at timestep " + std::to_string(t));
       product *= 1 - betas[t];
+      if (product < std::numeric_limits<double>::min() && !(last && betas[t] == 1))
+        throw ValueError("schedule: nothing is left of a picture at timestep " + std::to_string(t) + " of " +
+                         std::to_string(betas.size()) + ", whose alpha_bar is below " +
+                         sde::detail::shown(std::numeric_limits<double>::min()) +
+                         ": so many timesteps need smaller betas (of a schedule for 1000, times 1000 / T)");
       alpha_bars.push_back(product);
     }
     return Schedule(std::move(betas), std::move(alpha_bars));

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/shape.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/io/detail/array_view.hpp"
@@ -45,7 +46,7 @@ template <detail::Array A>
   expect_range("padding", options.padding, 0, 4096);
   expect_range("scale", options.scale, 1, 4096);
   if (!(options.background >= 0 && options.background <= 1))
-    throw ValueError("grid: background: expected 0 to 1, got " + std::to_string(options.background));
+    throw ValueError("grid: background: expected 0 to 1, got " + number_text(options.background));
 
   const std::int64_t count = shape[0];
   std::int64_t columns = options.columns;

@@ -4,13 +4,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <climits>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -22,6 +21,7 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/io/detail/array_view.hpp"
+#include "easy_diffusion/io/detail/decoded_picture.hpp"
 #include "easy_diffusion/io/detail/file.hpp"
 #include "easy_diffusion/io/detail/picture_file.hpp"
 #include "easy_diffusion/io/detail/stb.hpp"
@@ -52,54 +52,55 @@ template <detail::Array A>
 
 namespace detail {
 
-struct FreeMemory {
-  void operator()(void* memory) const noexcept { std::free(memory); }
-};
+/// One pixel with another number of channels; grey is 0.299 red + 0.587 green + 0.114 blue, in 256ths.
+inline std::array<int, 4> with_channels(const std::array<int, 4>& pixel, int from, int to, int white) noexcept {
+  const int coverage = from == 2 ? pixel[1] : from == 4 ? pixel[3] : white;
+  if (to >= 3)
+    return from >= 3 ? std::array{pixel[0], pixel[1], pixel[2], coverage}
+                     : std::array{pixel[0], pixel[0], pixel[0], coverage};
+  const int grey = from >= 3 ? (77 * pixel[0] + 150 * pixel[1] + 29 * pixel[2]) >> 8 : pixel[0];
+  return {grey, coverage, 0, 0};
+}
 
-/// A decoded picture: bytes, or 16-bit numbers where the file has them.
-struct DecodedPicture {
-  std::unique_ptr<void, FreeMemory> pixels;
-  Shape shape;
-  bool wide = false;
-
-  template <class T>
-  [[nodiscard]] T get(std::int64_t i) const noexcept {
-    if (wide) return static_cast<T>(static_cast<const std::uint16_t*>(pixels.get())[i]) / T{65535};
-    return static_cast<T>(static_cast<const std::uint8_t*>(pixels.get())[i]) / T{255};
+/// Where the pixel (y, x) of a picture that stands upright lies in one that is stored as `orientation` says.
+/// \param height,width of the stored one
+inline std::array<std::int64_t, 2> stored_place(int orientation, std::int64_t y, std::int64_t x, std::int64_t height,
+                                                std::int64_t width) noexcept {
+  switch (orientation) {
+    case 2: return {y, width - 1 - x};
+    case 3: return {height - 1 - y, width - 1 - x};
+    case 4: return {height - 1 - y, x};
+    case 5: return {x, y};
+    case 6: return {height - 1 - x, y};
+    case 7: return {height - 1 - x, width - 1 - y};
+    case 8: return {x, width - 1 - y};
+    default: return {y, x};
   }
-};
+}
 
-/// Half a gigapixel in bytes is far above any picture, and far below what a damaged header may ask for.
-inline constexpr std::int64_t max_picture_pixels = std::int64_t{1} << 27;
-
-inline DecodedPicture decode_picture(std::span<const std::byte> bytes, int channels, const std::string& file) {
-  if (channels < 0 || channels > 4)
-    throw ValueError(file + ": channels: expected 1 to 4, or 0 for those of the file, got " + std::to_string(channels));
-  check_picture_file(bytes, file);
-  if (bytes.size() > INT_MAX) throw FormatError(file + ": expected a picture below 2 GB");
-  const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
-  const auto size = static_cast<int>(bytes.size());
-  int width = 0;
-  int height = 0;
-  int found = 0;
-  const auto refuse = [&] {
-    const char* reason = stbi_failure_reason();
-    throw FormatError(
-        file + ": the picture is damaged or of an unknown kind: " + (reason != nullptr ? reason : "no reason given"));
-  };
-  if (stbi_info_from_memory(data, size, &width, &height, &found) == 0) refuse();
-  if (width < 1 || height < 1 || std::int64_t{width} * height > max_picture_pixels)
-    throw FormatError(file + ": expected 1 to " + std::to_string(max_picture_pixels) + " pixels, got " +
-                      std::to_string(width) + " x " + std::to_string(height));
-  DecodedPicture result;
-  result.wide = stbi_is_16_bit_from_memory(data, size) != 0;
-  if (bytes[0] == std::byte{'P'} && std::int64_t{width} * height * found * (result.wide ? 2 : 1) > size)
-    throw_early_end(file, "PNM");  // nothing in it is compressed
-  result.pixels.reset(result.wide
-                          ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &found, channels))
-                          : static_cast<void*>(stbi_load_from_memory(data, size, &width, &height, &found, channels)));
-  if (result.pixels == nullptr) refuse();
-  result.shape = {height, width, channels == 0 ? found : channels};
+template <class T>
+Tensor<T> to_tensor(const DecodedPicture& picture, int channels, int orientation) {
+  const int from = picture.channels;
+  const int to = channels == 0 ? from : channels;
+  const bool turned = orientation >= 5;
+  auto result =
+      Tensor<T>::uninitialized({turned ? picture.width : picture.height, turned ? picture.height : picture.width, to});
+  T* out = result.data();
+  for (std::int64_t y = 0; y < result.extent(0); ++y)
+    for (std::int64_t x = 0; x < result.extent(1); ++x, out += to) {
+      const auto [in_y, in_x] = stored_place(orientation, y, x, picture.height, picture.width);
+      std::array<int, 4> pixel{};
+      for (int c = 0; c < from; ++c)
+        pixel[static_cast<std::size_t>(c)] = picture.number((in_y * picture.width + in_x) * from + c);
+      if (to != from) pixel = with_channels(pixel, from, to, picture.maximum);
+      for (int c = 0; c < to; ++c) {
+        const int number = pixel[static_cast<std::size_t>(c)];
+        if constexpr (std::is_same_v<T, std::uint8_t>)
+          out[c] = static_cast<T>(static_cast<float>(number) / static_cast<float>(picture.maximum) * 255.0F + 0.5F);
+        else
+          out[c] = static_cast<T>(number) / static_cast<T>(picture.maximum);
+      }
+    }
   return result;
 }
 
@@ -119,22 +120,50 @@ TensorView<const T> single_picture(const std::string& who, TensorView<const T> v
 
 }  // namespace detail
 
-/// Reads PNG, JPEG, BMP, GIF (the first frame), PGM or PPM; palettes, 16 bits a channel and CMYK are
-/// converted. \param channels 1 to 4 converts, 0 leaves the number as the file has it \return [H, W, C] in
-/// [0, 1] \throw IoError when the file is missing, not readable or a folder \throw FormatError naming the
-/// file when it is empty, no picture, cut, damaged, or above 2^27 pixels
+/// How `load_image` reads.
+struct ImageOptions {
+  int channels = 0;     ///< 1 to 4 converts, 0 leaves the number as the file has it
+  bool upright = true;  ///< turned as a note in the file says (EXIF's orientation); false: as it is stored
+  /// Most memory, in bytes, that decoding may take, the result included
+  std::int64_t max_bytes = std::int64_t{1} << 30;
+};
+
+/// Decodes a picture that lies in memory, as `load_image` does a file. \param name for messages
+/// \param pool memory that other threads use too; of at least `max_bytes` in all
 template <class T = float>
-[[nodiscard]] Tensor<T> load_image(const std::filesystem::path& path, int channels = 0) {
+[[nodiscard]] Tensor<T> decode_image(std::span<const std::byte> bytes, const std::string& name,
+                                     const ImageOptions& options = {}, detail::MemoryPool::Share* pool = nullptr) {
+  static_assert(std::is_floating_point_v<T> || std::is_same_v<T, std::uint8_t>);
+  if (options.channels < 0 || options.channels > 4)
+    throw ValueError(name + ": channels: expected 1 to 4, or 0 for those of the file, got " +
+                     std::to_string(options.channels));
+  if (options.max_bytes < 1)
+    throw ValueError(name + ": max_bytes: expected at least 1, got " + std::to_string(options.max_bytes));
+  const detail::DecodedPicture picture = detail::decode_picture(bytes, {.file = name,
+                                                                        .channels = options.channels,
+                                                                        .value_bytes = sizeof(T),
+                                                                        .max_bytes = options.max_bytes,
+                                                                        .pool = pool});
+  return detail::to_tensor<T>(picture, options.channels, options.upright ? picture.orientation : 1);
+}
+
+/// Reads PNG, JPEG, BMP, GIF (the first frame), PBM, PGM or PPM, whatever the file is called. Palettes and CMYK are
+/// converted, 16 bits a channel kept (PNG, PGM, PPM), PNM's numbers divided by their maximum, and pictures turned upright
+/// where a JPEG or PNG says how (EXIF).
+/// \return [H, W, C] in [0, 1]; as bytes 0 to 255
+/// \throw IoError when the file is missing, not readable or a folder
+/// \throw FormatError naming the file when it is empty, no picture, of another kind, cut, damaged, or when decoding it
+///        would take more than `ImageOptions::max_bytes`. Every damaged bit of a PNG is found by its checksums. The other
+///        formats have none: of them is refused what cannot be decoded to the end. What stands behind the picture is
+///        ignored, as is the size that a BMP states.
+template <class T = float>
+[[nodiscard]] Tensor<T> load_image(const std::filesystem::path& path, const ImageOptions& options = {}) {
   const detail::MappedFile file(path);
-  const detail::DecodedPicture picture = detail::decode_picture(file.bytes(), channels, path.string());
-  auto result = Tensor<T>::uninitialized(picture.shape);
-  if constexpr (std::is_same_v<T, std::uint8_t>) {
-    for (std::int64_t i = 0; i < result.size(); ++i)
-      result[i] = static_cast<std::uint8_t>(picture.get<float>(i) * 255.0F + 0.5F);
-  } else {
-    for (std::int64_t i = 0; i < result.size(); ++i) result[i] = picture.get<T>(i);
-  }
-  return result;
+  return decode_image<T>(file.bytes(), path.string(), options);
+}
+template <class T = float>
+[[nodiscard]] Tensor<T> load_image(const std::filesystem::path& path, int channels) {
+  return load_image<T>(path, ImageOptions{.channels = channels});
 }
 
 /// A picture as a PNG file of eight bits a channel.
@@ -156,7 +185,7 @@ template <detail::Array A>
   const auto height = static_cast<int>(shape[0]);
   const auto width = static_cast<int>(shape[1]);
   const auto channels = static_cast<int>(shape[2]);
-  if (stbi_write_png_to_func(append, &png, width, height, channels, bytes.data(), width * channels) == 0)
+  if (detail::stbi_write_png_to_func(append, &png, width, height, channels, bytes.data(), width * channels) == 0)
     throw Error("PNG: no memory for the picture " + shape.to_string());
   return png;
 }
@@ -185,12 +214,19 @@ template <detail::Array A>
                      std::to_string(width));
   if (shape[0] > most || shape[1] > most) throw ShapeError("resize: the picture is too large: " + shape.to_string());
   if (shape[0] == height && shape[1] == width) return Tensor<T>::copy_of(view);
-  const auto in = Tensor<float>::copy_of(view);
+  Tensor<float> copy;
+  const float* in = nullptr;
+  if constexpr (std::is_same_v<T, float>) {
+    in = view.data();
+  } else {
+    copy = Tensor<float>::copy_of(view);
+    in = copy.data();
+  }
   auto out = Tensor<float>::uninitialized({height, width, shape[2]});
-  if (!detail::stb_resize(in.data(), static_cast<int>(shape[0]), static_cast<int>(shape[1]), out.data(),
+  if (!detail::stb_resize(in, static_cast<int>(shape[0]), static_cast<int>(shape[1]), out.data(),
                           static_cast<int>(height), static_cast<int>(width), static_cast<int>(shape[2])))
     throw Error("resize: no memory for the picture " + out.shape().to_string());
-  const auto [low, high] = std::minmax_element(in.begin(), in.end());
+  const auto [low, high] = std::minmax_element(in, in + view.size());
   for (float& value : out) value = std::clamp(value, *low, *high);
   return Tensor<T>::copy_of(out.view());
 }

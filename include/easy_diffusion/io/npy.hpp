@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/shape.hpp"
@@ -21,6 +22,7 @@
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/io/detail/array_view.hpp"
 #include "easy_diffusion/io/detail/file.hpp"
+#include "easy_diffusion/io/detail/file_kind.hpp"
 #include "easy_diffusion/io/element_type.hpp"
 
 namespace easy_diffusion::io {
@@ -29,13 +31,15 @@ namespace detail {
 
 inline constexpr std::string_view npy_magic = "\x93NUMPY";
 
+/// Without the byte order that stands before it.
 inline constexpr std::pair<std::string_view, ElementType> npy_types[] = {
-    {"<f2", ElementType::f16}, {"<f4", ElementType::f32}, {"<f8", ElementType::f64}, {"|b1", ElementType::boolean},
-    {"|u1", ElementType::u8},  {"|i1", ElementType::i8},  {"<u2", ElementType::u16}, {"<i2", ElementType::i16},
-    {"<u4", ElementType::u32}, {"<i4", ElementType::i32}, {"<u8", ElementType::u64}, {"<i8", ElementType::i64}};
+    {"f2", ElementType::f16}, {"f4", ElementType::f32}, {"f8", ElementType::f64}, {"b1", ElementType::boolean},
+    {"u1", ElementType::u8},  {"i1", ElementType::i8},  {"u2", ElementType::u16}, {"i2", ElementType::i16},
+    {"u4", ElementType::u32}, {"i4", ElementType::i32}, {"u8", ElementType::u64}, {"i8", ElementType::i64}};
 
 struct NpyHeader {
   ElementType type = ElementType::f32;
+  bool big_endian = false;
   bool fortran_order = false;
   Shape shape;
 };
@@ -54,7 +58,7 @@ class NpyHeaderParser {
       require(':');
       const int which = key == "descr" ? 0 : key == "fortran_order" ? 1 : key == "shape" ? 2 : -1;
       if (which < 0 || std::exchange(seen[which], true)) fail("each of descr, fortran_order and shape once");
-      if (which == 0) header.type = element_type();
+      if (which == 0) read_type(header);
       if (which == 1) header.fortran_order = boolean();
       if (which == 2) header.shape = shape();
       if (!accept(',')) {
@@ -95,11 +99,19 @@ class NpyHeaderParser {
     at_ = end + 1;
     return result;
   }
-  ElementType element_type() {
+  /// `<` little-endian, `>` big-endian, `=` as the machine, `|` of no order; numbers of one byte have none, whatever is said.
+  void read_type(NpyHeader& header) {
     const std::string descr = string();
-    for (const auto& [name, type] : npy_types)
-      if (descr == name) return type;
-    throw FormatError(file_ + ": expected little-endian numbers such as <f4, <f8, <i8 or |u1, got " + in_quotes(descr));
+    std::string_view name = descr;
+    const char order = name.empty() || std::string_view("<>=|").find(name[0]) == std::string_view::npos ? '=' : name[0];
+    if (!name.empty() && name[0] == order) name.remove_prefix(1);
+    for (const auto& [known, type] : npy_types) {
+      if (name != known || (order == '|' && byte_size(type) > 1)) continue;
+      header.type = type;
+      header.big_endian = order == '>';
+      return;
+    }
+    throw FormatError(file_ + ": expected numbers such as <f4, <f8, <i8 or |u1, got " + in_quotes(descr));
   }
   bool boolean() {
     skip_space();
@@ -122,6 +134,7 @@ class NpyHeaderParser {
         extent = 10 * extent + (text_[at_] - '0');
       }
       if (at_ == first) fail("an extent");
+      if (at_ < text_.size() && text_[at_] == 'L') ++at_;  // as Python 2 ends them
       try {
         result.push_back(extent);
       } catch (const ShapeError& error) { throw FormatError(file_ + ": " + error.what()); }
@@ -145,8 +158,8 @@ inline std::string npy_header(ElementType type, const Shape& shape) {
   std::string extents;
   for (std::size_t axis = 0; axis < shape.rank(); ++axis)
     extents += std::to_string(shape[axis]) + (axis + 1 < shape.rank() ? ", " : shape.rank() == 1 ? "," : "");
-  std::string text =
-      "{'descr': '" + std::string(row->first) + "', 'fortran_order': False, 'shape': (" + extents + "), }";
+  std::string text = "{'descr': '" + std::string(byte_size(type) == 1 ? "|" : "<") + std::string(row->first) +
+                     "', 'fortran_order': False, 'shape': (" + extents + "), }";
   constexpr std::size_t before = 10;
   text.append(63 - (before + text.size()) % 64, ' ');
   text += '\n';
@@ -182,40 +195,53 @@ Tensor<T> from_fortran_order(const Tensor<T>& source) {
 
 }  // namespace detail
 
-/// Reads versions 1, 2 and 3 of the format. T float or double reads f2, f4 and f8, rounding where it must; an
-/// integer T reads the integer types that fit into it, and booleans. An array in Fortran order comes out in C
-/// order. \throw IoError when the file is missing, not readable or a folder \throw FormatError naming the
-/// file, expected and got: no npy file, another type, a size that is not the shape's
+/// Reads versions 1, 2 and 3 of the format, in either order of bytes. T float or double reads f2, f4 and f8, rounding where
+/// it must; an integer T reads the integer types that fit into it, and booleans. An array in Fortran order comes out in C
+/// order.
+/// \param name begins the error messages
+/// \throw FormatError naming it, expected and got: no npy file, another type, a size that is not the shape's
 template <class T>
-[[nodiscard]] Tensor<T> read_npy(const std::filesystem::path& path) {
-  const std::string file = path.string();
-  const detail::MappedFile mapped(path);
-  const std::span<const std::byte> bytes = mapped.bytes();
+[[nodiscard]] Tensor<T> read_npy(std::span<const std::byte> bytes, const std::string& name) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (text.substr(0, detail::npy_magic.size()) != detail::npy_magic)
-    throw FormatError(file + ": not an npy file: expected it to start with \\x93NUMPY");
+  if (!text.starts_with(detail::npy_magic))
+    throw FormatError(name + ": not an npy file: expected it to start with \\x93NUMPY" + detail::but_got(bytes));
   const auto byte = [&](std::size_t i) -> std::size_t {
-    if (i >= bytes.size()) throw FormatError(file + ": the file ends within the header");
+    if (i >= bytes.size()) throw FormatError(name + ": the file ends within the header");
     return static_cast<std::size_t>(bytes[i]);
   };
   const std::size_t version = byte(6);
   if (version < 1 || version > 3 || byte(7) != 0)
-    throw FormatError(file + ": expected version 1.0, 2.0 or 3.0 of the npy format, got " + std::to_string(version) +
+    throw FormatError(name + ": expected version 1.0, 2.0 or 3.0 of the npy format, got " + std::to_string(version) +
                       "." + std::to_string(byte(7)));
   const std::size_t start = version == 1 ? 10 : 12;
   const std::size_t length =
       version == 1 ? byte(8) + 256 * byte(9) : byte(8) + (byte(9) << 8) + (byte(10) << 16) + (byte(11) << 24);
   if (length > bytes.size() - std::min(start, bytes.size()))
-    throw FormatError(file + ": the file ends early: expected a header of " + std::to_string(length) + " bytes");
-  const detail::NpyHeader header = detail::NpyHeaderParser(text.substr(start, length), file).parse();
-  const std::span<const std::byte> data = bytes.subspan(start + length);
-  const std::size_t expected = static_cast<std::size_t>(header.shape.numel()) * byte_size(header.type);
+    throw FormatError(name + ": the file ends early: expected a header of " + std::to_string(length) + " bytes");
+  const detail::NpyHeader header = detail::NpyHeaderParser(text.substr(start, length), name).parse();
+  std::span<const std::byte> data = bytes.subspan(start + length);
+  const std::size_t size = byte_size(header.type);
+  const std::size_t expected = static_cast<std::size_t>(header.shape.numel()) * size;
   if (data.size() != expected)
-    throw FormatError(file + ": shape " + header.shape.to_string() + ": expected " + std::to_string(expected) +
+    throw FormatError(name + ": shape " + header.shape.to_string() + ": expected " + std::to_string(expected) +
                       " bytes of data, got " + std::to_string(data.size()));
+  std::vector<std::byte> turned;
+  if (header.big_endian && size > 1) {
+    turned.assign(data.begin(), data.end());
+    const auto step = static_cast<std::ptrdiff_t>(size);
+    for (auto at = turned.begin(); at != turned.end(); at += step) std::reverse(at, at + step);
+    data = turned;
+  }
   auto result = Tensor<T>::uninitialized(header.shape);
-  detail::convert_or_throw(file, header.type, data.data(), result.size(), result.data());
+  detail::convert_or_throw(name, header.type, data.data(), result.size(), result.data());
   return header.fortran_order && header.shape.rank() > 1 ? detail::from_fortran_order(result) : result;
+}
+
+/// The same of a file. \throw IoError when it is missing, not readable or a folder \throw FormatError as above
+template <class T>
+[[nodiscard]] Tensor<T> read_npy(const std::filesystem::path& path) {
+  const detail::MappedFile file(path);
+  return read_npy<T>(file.bytes(), path.string());
 }
 
 /// Writes a tensor or a view, version 1 of the format, atomically (see `AtomicFile`).

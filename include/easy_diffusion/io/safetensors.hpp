@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <initializer_list>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 #include "easy_diffusion/io/detail/file.hpp"
+#include "easy_diffusion/io/detail/file_kind.hpp"
 #include "easy_diffusion/io/detail/safetensors_header.hpp"
 #include "easy_diffusion/io/element_type.hpp"
 
@@ -38,15 +40,28 @@ inline constexpr std::uint64_t safetensors_max_header = 100'000'000;  // the lim
 }  // namespace detail
 
 /// A file opened for reading. The header is checked at once and in full; elements are mapped into memory and
-/// copied when a tensor is asked for. May be read by several threads.
+/// copied when a tensor is asked for. A tensor of a type or rank that this library does not have stands in no one's way until
+/// it is asked for. May be read by several threads.
 class SafetensorsFile {
  public:
   /// \throw IoError when the file is missing, not readable or a folder
-  /// \throw FormatError naming the file, and where it applies the tensor, expected and got: a cut file, a
-  /// header above
-  ///        100 MB or not JSON, a name there twice, an unknown dtype, a size that is not the shape's, tensors
-  ///        that overlap or leave gaps, data after the last one
-  [[nodiscard]] static SafetensorsFile open(const std::filesystem::path& path) { return SafetensorsFile(path); }
+  /// \throw FormatError naming the file, and where it applies the tensor, expected and got: a cut file, a file of another
+  ///        kind, with what to do about it, a header above 100 MB or not JSON, a name there twice, a size that is not the
+  ///        shape's, tensors that overlap or leave gaps, data after the last one
+  [[nodiscard]] static SafetensorsFile open(const std::filesystem::path& path) {
+    SafetensorsFile result;
+    result.path_ = path.string();
+    result.file_.emplace(path);
+    result.read_header(result.file_->bytes());
+    return result;
+  }
+  /// The same of a file's bytes in memory, which outlive this. \param name stands for the path in error messages
+  [[nodiscard]] static SafetensorsFile in_memory(std::span<const std::byte> bytes, std::string name) {
+    SafetensorsFile result;
+    result.path_ = std::move(name);
+    result.read_header(bytes);
+    return result;
+  }
 
   /// In the order of their bytes.
   [[nodiscard]] const std::vector<std::string>& names() const noexcept { return names_; }
@@ -54,9 +69,13 @@ class SafetensorsFile {
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] bool contains(std::string_view name) const { return header_.index.find(name) != header_.index.end(); }
 
-  /// \throw FormatError when there is no tensor of that name; so do the functions below
-  [[nodiscard]] const Shape& shape(std::string_view name) const { return record(name).shape; }
-  [[nodiscard]] ElementType dtype(std::string_view name) const { return record(name).type; }
+  /// Whether it has a type and a rank that this library has. \throw FormatError when there is no tensor of that name; so do
+  ///        the functions below
+  [[nodiscard]] bool is_usual(std::string_view name) const { return record(name).unusual.empty(); }
+
+  /// \throw FormatError also for a tensor that is not usual, saying why; so do `read` and `read_into`
+  [[nodiscard]] const Shape& shape(std::string_view name) const { return usual_record(name).shape; }
+  [[nodiscard]] ElementType dtype(std::string_view name) const { return usual_record(name).type; }
 
   /// The elements as they lie in the file, not aligned.
   [[nodiscard]] std::span<const std::byte> bytes(std::string_view name) const {
@@ -72,6 +91,8 @@ class SafetensorsFile {
     return found->second;
   }
 
+  [[nodiscard]] bool has_metadata(const std::string& key) const { return header_.metadata.contains(key); }
+
   /// A copy of a tensor. T float or double reads F16, BF16, F32 and F64, rounding where it must; an integer T
   /// reads the integer types that fit into it, and BOOL. \throw FormatError naming the tensor: no such name,
   /// another kind of dtype, or with `Finite::required` the first
@@ -86,7 +107,7 @@ class SafetensorsFile {
   /// The same into memory at hand. \throw FormatError also unless the shapes are equal
   template <class T>
   void read_into(std::string_view name, TensorView<T> out, Finite finite = Finite::any) const {
-    const detail::TensorRecord& tensor = record(name);
+    const detail::TensorRecord& tensor = usual_record(name);
     const std::string where = path_ + ": tensor " + detail::in_quotes(name);
     if (!(tensor.shape == out.shape()))
       throw FormatError(where + ": expected shape " + out.shape().to_string() + ", got " + tensor.shape.to_string());
@@ -97,6 +118,7 @@ class SafetensorsFile {
   /// Looks at every floating-point tensor. \throw FormatError naming the first tensor with NaN or infinity
   void require_finite() const {
     for (const std::string& name : names_) {
+      if (!is_usual(name)) continue;
       const ElementType type = dtype(name);
       if (type == ElementType::f16 || type == ElementType::bf16 || type == ElementType::f32)
         static_cast<void>(read<float>(name, Finite::required));
@@ -105,16 +127,23 @@ class SafetensorsFile {
   }
 
  private:
-  explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(path) {
-    const std::span<const std::byte> bytes = file_.bytes();
+  SafetensorsFile() = default;
+
+  void read_header(std::span<const std::byte> bytes) {
+    const auto refuse = [&](const std::string& expected) {
+      throw FormatError(path_ + ": not a safetensors file: expected " + expected + detail::but_got(bytes));
+    };
     std::uint64_t length = 0;
-    if (bytes.size() < sizeof length)
-      throw FormatError(path_ + ": not a safetensors file: expected at least 8 bytes, got " +
-                        std::to_string(bytes.size()));
+    if (bytes.size() < sizeof length) refuse("at least 8 bytes, got " + std::to_string(bytes.size()));
     std::memcpy(&length, bytes.data(), sizeof length);
     if (length > detail::safetensors_max_header)
-      throw FormatError(path_ + ": not a safetensors file: expected a header of at most " +
-                        std::to_string(detail::safetensors_max_header) + " bytes, got " + std::to_string(length));
+      refuse("a header of at most " + std::to_string(detail::safetensors_max_header) + " bytes, got " +
+             std::to_string(length));
+    // White space in front is valid JSON, but not a valid header.
+    if (bytes.size() > sizeof length && bytes[sizeof length] != std::byte{'{'})
+      throw FormatError(path_ + ": header, byte 0: expected '{', got " +
+                        detail::in_quotes(std::string(1, static_cast<char>(bytes[sizeof length]))) +
+                        detail::but_got(bytes));
     if (length > bytes.size() - sizeof length)
       throw FormatError(path_ + ": the file ends early: expected a header of " + std::to_string(length) +
                         " bytes, got " + std::to_string(bytes.size() - sizeof length));
@@ -126,6 +155,12 @@ class SafetensorsFile {
     for (const detail::TensorRecord& tensor : header_.tensors) names_.push_back(tensor.name);
   }
 
+  [[nodiscard]] const detail::TensorRecord& usual_record(std::string_view name) const {
+    const detail::TensorRecord& tensor = record(name);
+    if (!tensor.unusual.empty())
+      throw FormatError(path_ + ": tensor " + detail::in_quotes(name) + ": " + tensor.unusual);
+    return tensor;
+  }
   [[nodiscard]] const detail::TensorRecord& record(std::string_view name) const {
     const auto found = header_.index.find(name);
     if (found == header_.index.end()) throw FormatError(path_ + ": tensor " + detail::in_quotes(name) + " is missing");
@@ -133,7 +168,7 @@ class SafetensorsFile {
   }
 
   std::string path_;
-  detail::MappedFile file_;
+  std::optional<detail::MappedFile> file_;
   std::span<const std::byte> data_;
   detail::SafetensorsHeader header_;
   std::vector<std::string> names_;

@@ -34,10 +34,11 @@ class DiagonalGaussian {
 
   /// [N, H, W, C]
   [[nodiscard]] Shape shape() const {
+    if (moments_.empty()) return {};
     const Shape& s = moments_.shape();
     return {s[0], s[1], s[2], s[3] / 2};
   }
-  [[nodiscard]] const Tensor<T>& moments() const noexcept { return moments_; }
+  [[nodiscard]] const Tensor<T>& moments() const noexcept { return *moments_; }
 
   /// The most likely value, which is the mean. \return [N, H, W, C]
   [[nodiscard]] Tensor<T> mode() const {
@@ -161,7 +162,7 @@ class DiagonalGaussian {
     return result;
   }
 
-  Tensor<T> moments_;
+  SharedTensor<T> moments_;
 };
 
 }  // namespace easy_diffusion::latent

@@ -16,6 +16,7 @@
 #include "easy_diffusion/nn/blocks/res_block2.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/downsample.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/layer_variant.hpp"
 #include "easy_diffusion/nn/mode.hpp"
@@ -39,7 +40,7 @@ class LayerChain {
     nn::Mode mode;
     std::uint32_t first_dropout = 0;  ///< number of the first layer's dropout, see `nn::Dropout`
     std::vector<typename Kinds::Context> layers;
-    std::vector<Tensor<T>> inputs;  ///< of each layer, for checkpoints
+    std::vector<SharedTensor<T>> inputs;  ///< of each layer, for checkpoints
   };
 
   /// Adds a layer to the end. Layers are visited in the order of `place`.
@@ -56,35 +57,36 @@ class LayerChain {
       ctx->layers.resize(items_.size());
       ctx->inputs.resize(items_.size());
     }
-    Tensor<T> h = x.shared();
+    SharedTensor<T> h = x.shared();
     for (std::size_t i = 0; i < items_.size(); ++i) {
-      Tensor<T> y = run(i, h, ctx, ctx ? &ctx->layers[i] : nullptr);
+      Tensor<T> y = run(i, *h, ctx, ctx ? &ctx->layers[i] : nullptr);
       if (ctx != nullptr && ctx->checkpoint) {
         Kinds::clear(ctx->layers[i]);
-        ctx->inputs[i] = h.shared();
+        ctx->inputs[i] = h;
       }
       h = std::move(y);
     }
-    return h;
+    return std::move(h).owned();
   }
 
   /// \param dy the shape of the result \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
-    Tensor<T> dh = dy.shared();
+    nn::expect_context("LayerChain", ctx.layers.size() == items_.size() && ctx.inputs.size() == items_.size());
+    SharedTensor<T> dh = dy.shared();
     for (std::size_t i = items_.size(); i-- > 0;) {
       typename Kinds::Context again;
-      if (ctx.checkpoint) static_cast<void>(run(i, ctx.inputs[i], &ctx, &again));
+      if (ctx.checkpoint) static_cast<void>(run(i, *ctx.inputs[i], &ctx, &again));
       dh = std::visit(
           [&]<class L>(L& layer) {
-            const auto& kept = std::get<typename L::Context>(ctx.checkpoint ? again : ctx.layers[i]);
+            const auto& kept = Kinds::template kept_of<L>("LayerChain", ctx.checkpoint ? again : ctx.layers[i]);
             if constexpr (std::is_same_v<L, nn::ResBlock2<T>>)
-              return layer.backward(dh, kept).dx;
+              return layer.backward(*dh, kept).dx;
             else
-              return layer.backward(dh, kept);
+              return layer.backward(*dh, kept);
           },
           items_[i].layer);
     }
-    return dh;
+    return std::move(dh).owned();
   }
 
   template <class Self, class V>

@@ -62,26 +62,26 @@ class SimpleAutoEncoder {
   Tensor<T> encode(const Tensor<T>& x, Context* ctx = nullptr) const {
     check(x.shape());
     if (ctx != nullptr) prepare(*ctx);
-    Tensor<T> h = x.shared();
+    SharedTensor<T> h = x.shared();
     for (std::size_t i = 0; i < 3; ++i) {
-      h = norm_[i].forward(conv_[i].forward(h, ctx ? &ctx->conv[i] : nullptr), ctx ? &ctx->norm[i] : nullptr);
-      if (i < 2) h = nn::SiLU<T>().forward(h, ctx ? &ctx->act[i] : nullptr);
+      h = norm_[i].forward(conv_[i].forward(*h, ctx ? &ctx->conv[i] : nullptr), ctx ? &ctx->norm[i] : nullptr);
+      if (i < 2) h = nn::SiLU<T>().forward(*h, ctx ? &ctx->act[i] : nullptr);
     }
-    return h;
+    return std::move(h).owned();
   }
 
   /// \param z [N, h, w, channels[2]] \return [N, 2 h + 8, 2 w + 8, C], from 0 to 1
   /// \throw ShapeError where z does not fit
   Tensor<T> decode(const Tensor<T>& z, Context* ctx = nullptr) const {
     if (ctx != nullptr) prepare(*ctx);
-    Tensor<T> h = z.shared();
+    SharedTensor<T> h = z.shared();
     for (std::size_t i = 0; i < 3; ++i) {
-      h = transposed_[i].forward(h, ctx ? &ctx->transposed[i] : nullptr);
+      h = transposed_[i].forward(*h, ctx ? &ctx->transposed[i] : nullptr);
       if (i == 2) break;
-      h = norm_[3 + i].forward(h, ctx ? &ctx->norm[3 + i] : nullptr);
-      h = nn::SiLU<T>().forward(h, ctx ? &ctx->act[2 + i] : nullptr);
+      h = norm_[3 + i].forward(*h, ctx ? &ctx->norm[3 + i] : nullptr);
+      h = nn::SiLU<T>().forward(*h, ctx ? &ctx->act[2 + i] : nullptr);
     }
-    return nn::Sigmoid<T>().forward(h, ctx ? &ctx->sigmoid : nullptr);
+    return nn::Sigmoid<T>().forward(*h, ctx ? &ctx->sigmoid : nullptr);
   }
 
   /// \param x [N, H, W, C] \return the same shape, from 0 to 1

@@ -19,5 +19,14 @@ void accumulate(Tensor<T>& sum, Tensor<T> term) {
   else
     ops::add_to(sum.view(), std::as_const(term).view());
 }
+/// A term that somebody else has too is copied where it becomes the sum.
+template <class T>
+void accumulate(Tensor<T>& sum, SharedTensor<T> term) {
+  if (term.empty()) return;
+  if (sum.empty())
+    sum = std::move(term).owned();
+  else
+    ops::add_to(sum.view(), term.view());
+}
 
 }  // namespace easy_diffusion::nn

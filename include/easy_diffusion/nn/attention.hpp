@@ -9,6 +9,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
@@ -122,6 +123,7 @@ class MultiHeadAttention {
 
   /// \param dy [N, L, query_dim]
   Gradients backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("MultiHeadAttention", ctx.x.rank() == 3);
     expect_shape("MultiHeadAttention output gradient", ctx.x, dy.shape());
     Gradients gradients;
     if (ctx.value.x.extent(1) == 1) {
@@ -167,8 +169,8 @@ class MultiHeadAttention {
 
   /// \param dy [N, query_dim], summed over the tokens \return the gradient of the context, or empty
   Tensor<T> backward_one(const Tensor<T>& dy, const Context& ctx) {
-    return value.backward(output.backward(dy.shared().reshaped(Shape{dy.extent(0), 1, dy.extent(1)}), ctx.output),
-                          ctx.value);
+    const SharedTensor<T> of_token = dy.shared().reshaped(Shape{dy.extent(0), 1, dy.extent(1)});
+    return value.backward(output.backward(*of_token, ctx.output), ctx.value);
   }
 
   template <class Self, class V>

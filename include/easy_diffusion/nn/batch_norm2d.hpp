@@ -8,6 +8,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
@@ -26,7 +27,8 @@ class BatchNorm2d {
   struct Context {
     bool input_gradient = true;  ///< false: backward returns an empty tensor and saves the work
     Mode mode;
-    Tensor<T> x, mean, rstd;
+    SharedTensor<T> x;
+    Tensor<T> mean, rstd;
     Tensor<T> unbiased_variance;  ///< [C] in training, waits for `commit`; empty otherwise
   };
 
@@ -55,15 +57,15 @@ class BatchNorm2d {
       mean = Tensor<T>::uninitialized(channels);
       variance = Tensor<T>::uninitialized(channels);
       ops::batch_norm_statistics(x.view(), mean.view(), variance.view());
-    } else {
-      mean = running_mean.value.shared();
-      variance = running_var.value.shared();
     }
+    const TensorView<const T> of_mean = (training ? std::as_const(mean) : running_mean.value).view();
+    const TensorView<const T> of_variance = (training ? std::as_const(variance) : running_var.value).view();
     Tensor<T> rstd = Tensor<T>::uninitialized(channels);
-    for (std::int64_t c = 0; c < rstd.size(); ++c) rstd[c] = T(1) / std::sqrt(variance[c] + static_cast<T>(epsilon_));
+    for (std::int64_t c = 0; c < rstd.size(); ++c)
+      rstd[c] = T(1) / std::sqrt(of_variance[c] + static_cast<T>(epsilon_));
     Tensor<T> y = Tensor<T>::uninitialized(x.shape());
-    ops::batch_norm_forward(x.view(), weight.value.view(), bias.value.view(), std::as_const(mean).view(),
-                            std::as_const(rstd).view(), y.view());
+    ops::batch_norm_forward(x.view(), weight.value.view(), bias.value.view(), of_mean, std::as_const(rstd).view(),
+                            y.view());
     Trace::note("BatchNorm", weight.value.data(), x.shape(), y.shape(), 0);
     if (ctx != nullptr) {
       ctx->x = x.shared();
@@ -81,6 +83,7 @@ class BatchNorm2d {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("BatchNorm2d", !ctx.x.empty());
     Tensor<T> dx;
     if (ctx.input_gradient) dx = Tensor<T>::uninitialized(ctx.x.shape());
     const auto statistics =

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/concat.hpp"
 
@@ -39,6 +40,7 @@ class Concat {
 
   /// \param dy [..., C_a + C_b]
   Gradients backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("Concat", ctx.a.rank() > 0);
     Gradients gradients{Tensor<T>::uninitialized(ctx.a), Tensor<T>::uninitialized(ctx.b)};
     ops::concat_backward(dy.view(), gradients.da.view(), gradients.db.view());
     return gradients;

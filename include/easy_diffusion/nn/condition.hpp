@@ -29,6 +29,21 @@ struct Condition {
     return sequence.empty() || (!sequence_null.empty() && sequence_null[i] != 0);
   }
 
+  /// The condition of `count` samples from number `first` on. \throw ValueError where it is not for so many
+  [[nodiscard]] Condition part(std::int64_t first, std::int64_t count) const {
+    if (empty()) return {};
+    const std::int64_t all = classes.empty() ? sequence.extent(0) : static_cast<std::int64_t>(classes.size());
+    if (first < 0 || count < 1 || first > all - count)
+      throw ValueError("condition: expected samples among 0 to " + std::to_string(all - 1) + ", got " +
+                       std::to_string(count) + " from " + std::to_string(first) + " on");
+    Condition result;
+    if (!classes.empty()) result.classes.assign(classes.begin() + first, classes.begin() + first + count);
+    if (!sequence.empty()) result.sequence = Tensor<T>::copy_of(sequence.view().slice(first, count));
+    if (!sequence_null.empty())
+      result.sequence_null.assign(sequence_null.begin() + first, sequence_null.begin() + first + count);
+    return result;
+  }
+
   /// \param batch number of samples that it is for
   /// \throw ShapeError where their numbers differ, ValueError where both kinds are given
   void check(const std::string& who, std::int64_t batch) const {

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/embedding.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -38,7 +40,8 @@ class ConditionEmbedding {
     bool input_gradient = true;  ///< false: backward returns an empty tensor and saves the work
     typename Embedding<T>::Context classes;
     typename Linear<T>::Context sequence;
-    Condition<T> condition;  ///< what was given; its sequence is shared
+    bool given = false;                 ///< set by forward: there was a condition
+    std::vector<std::uint8_t> is_null;  ///< [N], not 0: this sample had none
   };
 
   ConditionEmbedding() = default;
@@ -63,9 +66,9 @@ class ConditionEmbedding {
   Tensor<T> forward(const Condition<T>& condition, std::int64_t batch, Context* ctx = nullptr) const {
     check(condition, batch);
     if (ctx != nullptr) {
-      ctx->condition.classes = condition.classes;
-      ctx->condition.sequence = condition.sequence.shared();
-      ctx->condition.sequence_null = condition.sequence_null;
+      ctx->given = !condition.empty();
+      ctx->is_null.clear();
+      for (std::int64_t n = 0; ctx->given && n < batch; ++n) ctx->is_null.push_back(condition.is_null(n));
     }
     if (config_.kind == ConditionKind::none) return {};
     if (condition.empty()) return Tensor<T>(Shape{batch, 1, config_.width});
@@ -79,16 +82,17 @@ class ConditionEmbedding {
       if (ctx != nullptr) ctx->sequence.input_gradient = ctx->input_gradient;
       tokens = linear_.forward(condition.sequence, ctx ? &ctx->sequence : nullptr);
     }
-    clear_null(tokens, condition);
+    clear_null(tokens, [&](std::int64_t n) { return condition.is_null(n); });
     return tokens;
   }
 
   /// \param dtokens the shape of the result; empty where nobody listened
   /// \return the sequence's gradient, [N, L, D]; empty for classes and where no sample has a condition
   Tensor<T> backward(const Tensor<T>& dtokens, const Context& ctx) {
-    if (ctx.condition.empty() || dtokens.empty()) return {};
+    if (!ctx.given || dtokens.empty()) return {};
+    expect_context("condition", static_cast<std::int64_t>(ctx.is_null.size()) == dtokens.extent(0));
     Tensor<T> known = dtokens;
-    clear_null(known, ctx.condition);
+    clear_null(known, [&](std::int64_t n) { return ctx.is_null[static_cast<std::size_t>(n)] != 0; });
     if (config_.kind == ConditionKind::sequence) return linear_.backward(known, ctx.sequence);
     table_.backward(std::move(known).reshaped(Shape{dtokens.extent(0), config_.width}), ctx.classes);
     return {};
@@ -121,10 +125,11 @@ class ConditionEmbedding {
                          ", or a negative one for no condition, got " + std::to_string(number));
   }
 
-  static void clear_null(Tensor<T>& tokens, const Condition<T>& condition) {
+  template <class IsNull>
+  static void clear_null(Tensor<T>& tokens, IsNull&& is_null) {
     const std::int64_t size = tokens.extent(1) * tokens.extent(2);
     for (std::int64_t n = 0; n < tokens.extent(0); ++n)
-      if (condition.is_null(n)) std::fill_n(tokens.data() + n * size, size, T(0));
+      if (is_null(n)) std::fill_n(tokens.data() + n * size, size, T(0));
   }
 
   ConditionConfig config_;

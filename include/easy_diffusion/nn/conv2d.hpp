@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/conv2d.hpp"
@@ -27,7 +28,7 @@ class Conv2d {
 
   struct Context {
     bool input_gradient = true;  ///< false: backward returns an empty tensor and saves the work
-    Tensor<T> x;
+    SharedTensor<T> x;
   };
 
   Conv2d() = default;
@@ -49,6 +50,7 @@ class Conv2d {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("Conv2d", !ctx.x.empty());
     Tensor<T> dx;
     if (ctx.input_gradient) dx = Tensor<T>::uninitialized(ctx.x.shape());
     ops::conv2d_backward(ctx.x.view(), weight.value.view(), dy.view(), options_, dx.view(), weight.grad.view(),

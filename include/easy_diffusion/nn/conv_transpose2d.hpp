@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/conv_transpose2d.hpp"
@@ -28,7 +29,7 @@ class ConvTranspose2d {
 
   struct Context {
     bool input_gradient = true;  ///< false: backward returns an empty tensor and saves the work
-    Tensor<T> x;
+    SharedTensor<T> x;
     ops::ConvTranspose2dOptions options;
   };
 
@@ -71,6 +72,7 @@ class ConvTranspose2d {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("ConvTranspose2d", !ctx.x.empty());
     Tensor<T> dx;
     if (ctx.input_gradient) dx = Tensor<T>::uninitialized(ctx.x.shape());
     ops::conv_transpose2d_backward(ctx.x.view(), weight.value.view(), dy.view(), ctx.options, dx.view(),

@@ -3,14 +3,14 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <utility>
-#include <vector>
+#include <string>
 
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/parameter_states.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -24,11 +24,8 @@ class Ema {
   /// Starts at the model's present values. \throw ValueError unless 0 <= decay < 1
   template <class Model>
   Ema(const Model& model, double decay) : decay_(decay) {
-    if (!(decay >= 0 && decay < 1))
-      throw ValueError("EMA decay: expected 0 <= decay < 1, got " + std::to_string(decay));
-    for_each_parameter(model, [&](const Name&, const Parameter<T>& parameter, const Entry&) {
-      averages_.push_back(parameter.value);
-    });
+    if (!(decay >= 0 && decay < 1)) throw ValueError("EMA decay: expected 0 <= decay < 1, got " + number_text(decay));
+    averages_.bind(model, [](const Parameter<T>& parameter) { return parameter.value; });
   }
 
   /// Decay of the next update.
@@ -37,14 +34,12 @@ class Ema {
     return std::min(decay_, (1 + n) / (10 + n));
   }
 
+  /// \throw ValueError unless `model` has the entries of the first one, by name and shape; then nothing has changed
   template <class Model>
   void update(const Model& model) {
     const T keep = static_cast<T>(next_decay());
     const T take = static_cast<T>(1 - next_decay());
-    ++updates_;
-    std::size_t index = 0;
-    for_each_parameter(model, [&](const Name&, const Parameter<T>& parameter, const Entry& entry) {
-      Tensor<T>& average = averages_[index++];
+    averages_.for_each(model, [&](const Name&, const Parameter<T>& parameter, Tensor<T>& average, const Entry& entry) {
       if (entry.kind != Kind::parameter) {
         average = parameter.value;
         return;
@@ -55,34 +50,33 @@ class Ema {
         for (std::int64_t i = first; i < last; ++i) a[i] = keep * a[i] + take * p[i];
       });
     });
+    ++updates_;
   }
 
-  /// Gives the model the averaged values.
+  /// Gives the model the averaged values. \throw ValueError as `update`
   template <class Model>
   void copy_to(Model& model) const {
-    std::size_t index = 0;
-    for_each_parameter(model, [&](const Name&, Parameter<T>& parameter, const Entry&) {
+    averages_.for_each(model, [](const Name&, Parameter<T>& parameter, const Tensor<T>& average, const Entry&) {
       parameter.release();
-      parameter.value = averages_[index++];
+      parameter.value = average;
     });
   }
 
   [[nodiscard]] std::int64_t updates() const noexcept { return updates_; }
   void set_updates(std::int64_t updates) noexcept { updates_ = updates; }
 
-  /// Calls f(name, tensor, layout) for every average, "ema.<name>".
+  /// Calls f(name, tensor, layout) for every average, "ema.<name>". \throw ValueError as `update`
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
-    std::size_t index = 0;
-    for_each_parameter(model, [&](const Name& name, Parameter<T>&, const Entry& entry) {
-      f(Name("ema.") + name, averages_[index++], entry.layout);
+    averages_.for_each(model, [&](const Name& name, Parameter<T>&, Tensor<T>& average, const Entry& entry) {
+      f(Name("ema.") + name, average, entry.layout);
     });
   }
 
  private:
   double decay_;
   std::int64_t updates_ = 0;
-  std::vector<Tensor<T>> averages_;
+  ParameterStates<Tensor<T>> averages_{"EMA", Stateful::every};
 };
 
 }  // namespace easy_diffusion::nn

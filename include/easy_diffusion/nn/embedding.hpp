@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/embedding.hpp"
@@ -18,7 +19,7 @@ class Embedding {
   using value_type = T;
 
   struct Context {
-    Tensor<std::int64_t> numbers;
+    SharedTensor<std::int64_t> numbers;
   };
 
   Embedding() = default;
@@ -38,6 +39,7 @@ class Embedding {
 
   /// \param dy the shape of y; numbers get no gradient
   void backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("Embedding", !ctx.numbers.empty());
     if (!weight.frozen()) ops::embedding_backward(ctx.numbers.view(), dy.view(), weight.grad.view());
   }
 

@@ -19,22 +19,25 @@ class EmbeddingAdd {
   struct Context {};  ///< backward needs nothing
 
   struct Gradients {
-    Tensor<T> dx;          ///< [N, H, W, C]: dy itself, shared
+    Tensor<T> dx;          ///< [N, H, W, C]
     Tensor<T> dembedding;  ///< [N, C]
   };
 
-  /// \param x         [N, H, W, C]; given as an rvalue, its memory becomes the result
+  /// \param x         [N, H, W, C]; given as an rvalue that nobody shares, its memory becomes the result
   /// \param embedding [N, C]
   /// \throw ShapeError where shapes do not fit
   Tensor<T> forward(Tensor<T> x, const Tensor<T>& embedding, Context* = nullptr) const {
-    ops::embedding_add_forward(std::as_const(x).view(), embedding.view(), x.view());
-    return x;
+    Tensor<T> y = SharedTensor<T>(std::move(x)).owned();
+    ops::embedding_add_forward(std::as_const(y).view(), embedding.view(), y.view());
+    return y;
   }
 
-  /// \param dy [N, H, W, C]
-  Gradients backward(const Tensor<T>& dy, const Context&) {
-    Gradients gradients{dy.shared(), Tensor<T>::uninitialized(Shape{dy.extent(0), dy.extent(3)})};
-    ops::embedding_add_backward(dy.view(), gradients.dembedding.view());
+  /// \param dy [N, H, W, C]; given as an rvalue that nobody shares, its memory becomes dx
+  Gradients backward(Tensor<T> dy, const Context&) {
+    expect_rank("EmbeddingAdd output gradient", 4, "[N, H, W, C]", dy.shape());
+    Gradients gradients{{}, Tensor<T>::uninitialized(Shape{dy.extent(0), dy.extent(3)})};
+    ops::embedding_add_backward(std::as_const(dy).view(), gradients.dembedding.view());
+    gradients.dx = SharedTensor<T>(std::move(dy)).owned();
     return gradients;
   }
 

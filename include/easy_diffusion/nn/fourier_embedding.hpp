@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/fourier.hpp"
@@ -19,7 +20,7 @@ class FourierEmbedding {
   using value_type = T;
 
   struct Context {
-    Tensor<T> y;
+    Tensor<T> y;  ///< a copy: the result is the caller's
   };
 
   FourierEmbedding() = default;
@@ -37,12 +38,13 @@ class FourierEmbedding {
     Tensor<T> y = Tensor<T>::uninitialized(Shape{t.extent(0), 2 * frequencies.value.size()});
     ops::fourier_features_forward(t.view(), frequencies.value.view(), y.view());
     Trace::note("Fourier features", frequencies.value.data(), t.shape(), y.shape(), 0);
-    if (ctx != nullptr) ctx->y = y.shared();
+    if (ctx != nullptr) ctx->y = y;
     return y;
   }
 
   /// \param dy [N, width] \return dt, [N]
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("FourierEmbedding", !ctx.y.empty());
     Tensor<T> dt = Tensor<T>::uninitialized(Shape{dy.extent(0)});
     ops::fourier_features_backward(ctx.y.view(), frequencies.value.view(), dy.view(), dt.view());
     return dt;

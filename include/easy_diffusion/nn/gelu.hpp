@@ -5,6 +5,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/ops/gelu.hpp"
 
 namespace easy_diffusion::nn {
@@ -16,7 +17,7 @@ class GELU {
   using value_type = T;
 
   struct Context {
-    Tensor<T> x;
+    SharedTensor<T> x;
   };
 
   explicit GELU(ops::Gelu kind = ops::Gelu::exact) : kind_(kind) {}
@@ -31,6 +32,7 @@ class GELU {
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("GELU", !ctx.x.empty());
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
     ops::gelu_backward(ctx.x.view(), dy.view(), kind_, dx.view());
     return dx;

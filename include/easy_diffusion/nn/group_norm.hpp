@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/group_norm.hpp"
@@ -20,7 +21,8 @@ class GroupNorm {
 
   struct Context {
     bool input_gradient = true;  ///< false: backward returns an empty tensor and saves the work
-    Tensor<T> x, mean, rstd;
+    SharedTensor<T> x;
+    Tensor<T> mean, rstd;
   };
 
   GroupNorm() = default;
@@ -52,6 +54,7 @@ class GroupNorm {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("GroupNorm", !ctx.x.empty());
     Tensor<T> dx;
     if (ctx.input_gradient) dx = Tensor<T>::uninitialized(ctx.x.shape());
     ops::group_norm_backward(ctx.x.view(), weight.value.view(), ctx.mean.view(), ctx.rstd.view(), dy.view(), groups_,

@@ -8,6 +8,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/core/view.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/group_norm.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
@@ -25,12 +26,13 @@ class GroupNormSiLU {
 
   struct Context {
     bool input_gradient = true;  ///< false: backward returns an empty dx and saves the work
-    Tensor<T> x, mean, rstd;
+    SharedTensor<T> x;
+    Tensor<T> mean, rstd;
   };
 
   /// Of a forward that was given an embedding.
   struct EmbeddedContext : Context {
-    Tensor<T> embedding;
+    SharedTensor<T> embedding;
   };
 
   struct Gradients {
@@ -56,12 +58,10 @@ class GroupNormSiLU {
   /// \param embedding [N, C], added to each pixel
   /// \throw ShapeError where x and embedding do not fit
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& embedding, EmbeddedContext* ctx = nullptr) const {
-    return forward(x.shared(), embedding, ctx);
+    return run_embedded(x.shared(), embedding, ctx);
   }
   Tensor<T> forward(Tensor<T>&& x, const Tensor<T>& embedding, EmbeddedContext* ctx = nullptr) const {
-    Tensor<T> y = run(std::move(x), embedding.view(), ctx);
-    if (ctx != nullptr) ctx->embedding = embedding.shared();
-    return y;
+    return run_embedded(std::move(x), embedding, ctx);
   }
 
   /// \param dy the shape of y \return dx, the shape of x
@@ -84,13 +84,14 @@ class GroupNormSiLU {
 
  private:
   /// Backward needs x; without it, the result lies where x was, if nobody else has it.
-  Tensor<T> run(Tensor<T> x, TensorView<const T> embedding, Context* ctx) const {
-    Tensor<T> y = ctx == nullptr && x.is_only_owner() ? x.shared() : Tensor<T>::uninitialized(x.shape());
-    Tensor<T> mean = Tensor<T>::uninitialized(Shape{x.extent(0), groups_});
+  Tensor<T> run(SharedTensor<T> x, TensorView<const T> embedding, Context* ctx) const {
+    const TensorView<const T> given = x.view();
+    Tensor<T> y = ctx == nullptr && x.is_only_owner() ? std::move(x).owned() : Tensor<T>::uninitialized(given.shape());
+    Tensor<T> mean = Tensor<T>::uninitialized(Shape{given.extent(0), groups_});
     Tensor<T> rstd = Tensor<T>::uninitialized(mean.shape());
-    ops::group_norm_silu_forward(std::as_const(x).view(), embedding, weight.value.view(), bias.value.view(), groups_,
+    ops::group_norm_silu_forward(given, embedding, weight.value.view(), bias.value.view(), groups_,
                                  static_cast<T>(epsilon_), y.view(), mean.view(), rstd.view());
-    Trace::note("GroupNorm, SiLU", weight.value.data(), x.shape(), y.shape(), 0);
+    Trace::note("GroupNorm, SiLU", weight.value.data(), given.shape(), y.shape(), 0);
     if (ctx != nullptr) {
       ctx->x = std::move(x);
       ctx->mean = std::move(mean);
@@ -99,13 +100,22 @@ class GroupNormSiLU {
     return y;
   }
 
-  Gradients run_back(Tensor<T> dy, TensorView<const T> embedding, const Context& ctx) {
+  Tensor<T> run_embedded(SharedTensor<T> x, const Tensor<T>& embedding, EmbeddedContext* ctx) const {
+    Tensor<T> y = run(std::move(x), embedding.view(), ctx);
+    if (ctx != nullptr) ctx->embedding = embedding.shared();
+    return y;
+  }
+
+  Gradients run_back(SharedTensor<T> dy, TensorView<const T> embedding, const Context& ctx) {
+    expect_context("GroupNormSiLU", !ctx.x.empty());
+    const TensorView<const T> given = dy.view();
     Gradients gradients;
-    if (ctx.input_gradient) gradients.dx = dy.is_only_owner() ? dy.shared() : Tensor<T>::uninitialized(ctx.x.shape());
+    if (ctx.input_gradient)
+      gradients.dx = dy.is_only_owner() ? std::move(dy).owned() : Tensor<T>::uninitialized(ctx.x.shape());
     if (embedding) gradients.dembedding = Tensor<T>::uninitialized(embedding.shape());
     ops::group_norm_silu_backward(ctx.x.view(), embedding, weight.value.view(), bias.value.view(), ctx.mean.view(),
-                                  ctx.rstd.view(), std::as_const(dy).view(), groups_, gradients.dx.view(),
-                                  gradients.dembedding.view(), weight.grad.view(), bias.grad.view());
+                                  ctx.rstd.view(), given, groups_, gradients.dx.view(), gradients.dembedding.view(),
+                                  weight.grad.view(), bias.grad.view());
     return gradients;
   }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/layer_norm.hpp"
@@ -21,7 +22,8 @@ class LayerNorm {
 
   struct Context {
     bool input_gradient = true;  ///< false: backward returns an empty tensor and saves the work
-    Tensor<T> x, mean, rstd;
+    SharedTensor<T> x;
+    Tensor<T> mean, rstd;
   };
 
   LayerNorm() = default;
@@ -49,6 +51,7 @@ class LayerNorm {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("LayerNorm", !ctx.x.empty());
     Tensor<T> dx;
     if (ctx.input_gradient) dx = Tensor<T>::uninitialized(ctx.x.shape());
     ops::layer_norm_backward(ctx.x.view(), weight.value.view(), ctx.mean.view(), ctx.rstd.view(), dy.view(), dx.view(),

@@ -4,6 +4,8 @@
 
 #include <variant>
 
+#include "easy_diffusion/nn/expect_context.hpp"
+
 namespace easy_diffusion::nn {
 
 /// A model that strings layers together by configuration holds `Layer`s and, for each, a `Context`.
@@ -18,6 +20,14 @@ struct LayerVariant {
     if (kept == nullptr) return nullptr;
     if (auto* held = std::get_if<typename L::Context>(kept)) return held;
     return &kept->template emplace<typename L::Context>();
+  }
+
+  /// What a layer of that kind left there. \throw ValueError where another kind's is
+  template <class L>
+  static const typename L::Context& kept_of(const char* who, const Context& kept) {
+    const auto* held = std::get_if<typename L::Context>(&kept);
+    expect_context(who, held != nullptr);
+    return *held;
   }
 
   /// Gives back what a context holds, and leaves its kind.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/relu.hpp"
 
@@ -15,7 +16,7 @@ class LeakyReLU {
   using value_type = T;
 
   struct Context {
-    Tensor<T> x;
+    SharedTensor<T> x;
   };
 
   explicit LeakyReLU(double slope = 0.01) : slope_(slope) {}
@@ -30,6 +31,7 @@ class LeakyReLU {
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("LeakyReLU", !ctx.x.empty());
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
     ops::leaky_relu_backward(ctx.x.view(), dy.view(), static_cast<T>(slope_), dx.view());
     return dx;

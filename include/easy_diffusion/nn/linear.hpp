@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/trace.hpp"
 #include "easy_diffusion/ops/linear.hpp"
@@ -20,7 +21,7 @@ class Linear {
 
   struct Context {
     bool input_gradient = true;  ///< false: backward returns an empty tensor and saves the work
-    Tensor<T> x;
+    SharedTensor<T> x;
   };
 
   Linear() = default;
@@ -41,6 +42,7 @@ class Linear {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("Linear", !ctx.x.empty());
     Tensor<T> dx;
     if (ctx.input_gradient) dx = Tensor<T>::uninitialized(ctx.x.shape());
     ops::linear_backward(ctx.x.view(), weight.value.view(), dy.view(), dx.view(), weight.grad.view(), bias.grad.view());

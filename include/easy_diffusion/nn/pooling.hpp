@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/pooling.hpp"
 
@@ -34,6 +35,7 @@ class AvgPool2d {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("AvgPool2d", ctx.x.rank() == 4);
     Tensor<T> dx = Tensor<T>::uninitialized(ctx.x);
     ops::avg_pool2d_backward(dy.view(), options_, dx.view());
     return dx;
@@ -75,6 +77,7 @@ class MaxPool2d {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("MaxPool2d", ctx.x.rank() == 4);
     Tensor<T> dx = Tensor<T>::uninitialized(ctx.x);
     ops::max_pool2d_backward(dy.view(), ctx.place.view(), dx.view());
     return dx;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/relu.hpp"
 
@@ -15,7 +16,7 @@ class ReLU {
   using value_type = T;
 
   struct Context {
-    Tensor<T> x;
+    SharedTensor<T> x;
   };
 
   /// \param x any shape \return the same shape
@@ -28,6 +29,7 @@ class ReLU {
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("ReLU", !ctx.x.empty());
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
     ops::leaky_relu_backward(ctx.x.view(), dy.view(), T(0), dx.view());
     return dx;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/resample.hpp"
 
@@ -42,6 +43,7 @@ class Resample2d {
 
   /// \param dy the shape of y \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("Resample2d", ctx.x.rank() == 4);
     Tensor<T> dx = Tensor<T>::uninitialized(ctx.x);
     ops::resample_backward(dy.view(), mode_, dx.view());
     return dx;

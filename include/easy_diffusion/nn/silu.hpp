@@ -4,6 +4,7 @@
 
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/silu.hpp"
 
@@ -16,7 +17,7 @@ class SiLU {
   using value_type = T;
 
   struct Context {
-    Tensor<T> x;
+    SharedTensor<T> x;
   };
 
   /// \param x any shape \return the same shape
@@ -29,6 +30,7 @@ class SiLU {
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("SiLU", !ctx.x.empty());
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
     ops::silu_backward(ctx.x.view(), dy.view(), dx.view());
     return dx;

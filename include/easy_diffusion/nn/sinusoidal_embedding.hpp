@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/ops/sinusoidal.hpp"
 
@@ -19,7 +20,7 @@ class SinusoidalEmbedding {
   using value_type = T;
 
   struct Context {
-    Tensor<T> y;
+    Tensor<T> y;  ///< a copy: the result is the caller's
   };
 
   SinusoidalEmbedding() = default;
@@ -34,12 +35,13 @@ class SinusoidalEmbedding {
     expect_rank("SinusoidalEmbedding", 1, "[N]", t.shape());
     Tensor<T> y = Tensor<T>::uninitialized(Shape{t.extent(0), width_});
     ops::sinusoidal_features_forward(t.view(), y.view());
-    if (ctx != nullptr) ctx->y = y.shared();
+    if (ctx != nullptr) ctx->y = y;
     return y;
   }
 
   /// \param dy [N, width] \return dt, [N]
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("SinusoidalEmbedding", !ctx.y.empty());
     Tensor<T> dt = Tensor<T>::uninitialized(Shape{dy.extent(0)});
     ops::sinusoidal_features_backward(ctx.y.view(), dy.view(), dt.view());
     return dt;

@@ -33,13 +33,15 @@ class Upsample {
   /// \param x [N, H, W, C] \return [N, 2 H, 2 W, C]
   /// \throw ShapeError where x does not fit
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const {
-    const Tensor<T> y = twice_.forward(x, ctx ? &ctx->twice : nullptr);
-    return conv_ ? conv_->forward(y, ctx ? &ctx->conv : nullptr) : y.shared();
+    Tensor<T> y = twice_.forward(x, ctx ? &ctx->twice : nullptr);
+    if (!conv_) return y;
+    return conv_->forward(y, ctx ? &ctx->conv : nullptr);
   }
 
   /// \param dy the shape of the result \return dx, the shape of x
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
-    return twice_.backward(conv_ ? conv_->backward(dy, ctx.conv) : dy.shared(), ctx.twice);
+    if (!conv_) return twice_.backward(dy, ctx.twice);
+    return twice_.backward(conv_->backward(dy, ctx.conv), ctx.twice);
   }
 
   template <class Self, class V>

@@ -8,11 +8,18 @@
 #include <type_traits>
 #include <utility>
 
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/core/view.hpp"
-#include "easy_diffusion/ops/detail/isa.hpp"
+
+namespace easy_diffusion::ops {
+
+/// Whether mean and rstd were computed from this batch, or are constants that came with the model.
+enum class BatchStatistics { of_batch, fixed };
+
+}  // namespace easy_diffusion::ops
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
@@ -95,9 +102,6 @@ void batch_norm_forward(TensorView<const T> x, TensorView<const std::type_identi
     y.data()[i] = (x.data()[i] - mean.data()[c]) * (rstd.data()[c] * gamma.data()[c]) + beta.data()[c];
   });
 }
-
-/// Whether mean and rstd were computed from this batch, or are constants that came with the model.
-enum class BatchStatistics { of_batch, fixed };
 
 /// With x_hat = (x - mean) rstd and averages over the batch's rows: dx = gamma rstd (dy - mean(dy) - x_hat mean(dy
 /// x_hat)) for statistics of the batch, gamma rstd dy for fixed ones.

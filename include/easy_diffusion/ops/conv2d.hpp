@@ -10,13 +10,17 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/ops/detail/convolution.hpp"
 
-namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
+namespace easy_diffusion::ops {
 
 /// The same stride and zero padding in both directions.
 struct Conv2dOptions {
   std::int64_t stride = 1;
   std::int64_t padding = 0;
 };
+
+}  // namespace easy_diffusion::ops
+
+namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
 /// Shape of the result: floor((H + 2 padding - KH) / stride) + 1, likewise W.
 /// \param x      [N, H, W, C_in]

@@ -10,7 +10,7 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/ops/detail/convolution.hpp"
 
-namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
+namespace easy_diffusion::ops {
 
 struct ConvTranspose2dOptions {
   std::int64_t stride = 1;
@@ -18,6 +18,10 @@ struct ConvTranspose2dOptions {
   std::int64_t output_padding_h = 0;  ///< rows added at the bottom, < stride
   std::int64_t output_padding_w = 0;  ///< columns added at the right, < stride
 };
+
+}  // namespace easy_diffusion::ops
+
+namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
 /// Shape of the result: (H - 1) stride - 2 padding + KH + output_padding_h, likewise W.
 /// \param x      [N, H, W, C_in]

@@ -8,11 +8,12 @@
 #include <string>
 #include <type_traits>
 
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/view.hpp"
-#include "easy_diffusion/ops/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
@@ -27,7 +28,7 @@ namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 template <class T>
 void dropout_forward(TensorView<const T> x, double p, const NoiseAddress& address, std::uint64_t first,
                      TensorView<std::type_identity_t<T>> y) {
-  if (!(p >= 0 && p <= 1)) throw ValueError("dropout: expected 0 <= p <= 1, got " + std::to_string(p));
+  if (!(p >= 0 && p <= 1)) throw ValueError("dropout: expected 0 <= p <= 1, got " + number_text(p));
   expect_shape("dropout output", x.shape(), y.shape());
   const T scale = p < 1 ? static_cast<T>(1 / (1 - p)) : T(0);
   const auto threshold = static_cast<float>(p);

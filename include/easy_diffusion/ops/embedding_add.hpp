@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/view.hpp"
-#include "easy_diffusion/ops/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 

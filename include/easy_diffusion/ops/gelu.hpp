@@ -10,13 +10,17 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
 
-namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
+namespace easy_diffusion::ops {
 
 /// How Phi is computed.
 enum class Gelu {
   exact,  ///< (1 + erf(x / sqrt 2)) / 2
   tanh    ///< (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
 };
+
+}  // namespace easy_diffusion::ops
+
+namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
 namespace detail {
 

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/ops/detail/group_norm.hpp"
-#include "easy_diffusion/ops/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 

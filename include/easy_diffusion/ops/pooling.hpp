@@ -14,7 +14,7 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/ops/detail/axis_taps.hpp"
 
-namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
+namespace easy_diffusion::ops {
 
 /// What a pooling's windows are: all of one size, or (`adaptive`) cut so that the result has the size asked for.
 struct Pool2dOptions {
@@ -35,6 +35,10 @@ struct Pool2dOptions {
     return options;
   }
 };
+
+}  // namespace easy_diffusion::ops
+
+namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
 namespace detail {
 

@@ -13,7 +13,7 @@
 #include "easy_diffusion/core/view.hpp"
 #include "easy_diffusion/ops/detail/axis_taps.hpp"
 
-namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
+namespace easy_diffusion::ops {
 
 /// Where in the input an output pixel looks, of n outputs along an axis of m inputs.
 enum class Resampling {
@@ -21,6 +21,10 @@ enum class Resampling {
   bilinear,         ///< (i + 1/2) m / n - 1/2, not before the first pixel: pixels are squares
   bilinear_corners  ///< i (m - 1) / (n - 1): the corner pixels stay where they are (PyTorch's align_corners)
 };
+
+}  // namespace easy_diffusion::ops
+
+namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
 namespace detail {
 

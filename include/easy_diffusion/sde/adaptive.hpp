@@ -75,6 +75,21 @@ double error_norm(const S& error, const S& x, const S& next, const Tolerances& t
   return n > 0 ? std::sqrt(sum / static_cast<double>(n)) : 0;
 }
 
+/// \param drift work: the drift at x \throw ValueError where that is not finite, as no step then leads anywhere
+template <class System, State S>
+void expect_finite_drift(const System& system, const S& x, std::int64_t step, double t, S& drift) {
+  if constexpr (!zero_drift<System> && HasDrift<System, S>) {
+    make_room(drift, x);
+    system.drift(x, t, drift);
+    if (const std::int64_t element = first_not_finite(drift); element >= 0)
+      throw ValueError("integrate_adaptive: the drift is not finite (element " + std::to_string(element) +
+                       ") where the state is, at step " + std::to_string(step) + ", t = " + shown(t));
+  }
+}
+
+/// A step that moves a time of that size.
+[[nodiscard]] inline double shortest_step(double t) { return 4 * std::numeric_limits<double>::epsilon() * std::abs(t); }
+
 /// A first step \cite hairer_1993_nonstiff (section II.4): an explicit Euler step probes how fast the drift changes.
 template <class System, State S>
 double first_step(const System& system, const S& x, double t, double span, double error_order,
@@ -83,18 +98,18 @@ double first_step(const System& system, const S& x, double t, double span, doubl
   make_room(drift, x);
   make_room(probe, x);
   make_room(other, x);
-  system.drift(x, t, drift);
+  expect_finite_drift(system, x, 0, t, drift);
   const double size = error_norm(x, x, x, tolerances);
   const double slope = error_norm(drift, x, x, tolerances);
   double h = size < 1e-5 || slope < 1e-5 ? 1e-6 : 0.01 * size / slope;
-  h = std::min(h, std::abs(span));
+  h = std::min(std::max(h, 16 * shortest_step(t)), std::abs(span));
   combine(probe, x, {direction * h}, drift);
   system.drift(probe, t + direction * h, other);
   add_combination(other, {-1.0}, drift);
   const double bend = error_norm(other, x, x, tolerances) / h;
   const double steepest = std::max(slope, bend);
   const double longer = steepest <= 1e-15 ? std::max(1e-6, h * 1e-3) : std::pow(0.01 / steepest, 1 / (error_order + 1));
-  return std::min({100 * h, longer, std::abs(span)});
+  return std::min(std::max(std::min(100 * h, longer), 16 * shortest_step(t)), std::abs(span));
 }
 
 /// The controller of the length of a step, proportional and integral \cite hairer_1996_stiff (section IV.2).
@@ -151,10 +166,13 @@ AdaptiveResult adapt(Stepper& stepper, const System& system, S& x, double start,
       throw ValueError("integrate_adaptive: " + std::to_string(options.max_steps) + " steps did not suffice; t = " +
                        shown(t) + " of " + shown(end));
     h = std::min(h, limit);
-    if (!(h > 4 * std::numeric_limits<double>::epsilon() * std::max(std::abs(t), std::abs(end))))
+    // A step is too short where it does not move the time, however large the end may be.
+    if (!(h > shortest_step(t))) {
+      expect_finite_drift(system, x, result.steps, t, next);
       throw ValueError("integrate_adaptive: " +
                        std::string(finite ? "the step became zero" : "no step, however short, gave a finite state") +
                        " at step " + std::to_string(result.steps) + ", t = " + shown(t));
+    }
     // The last step ends exactly at the end, and none much shorter than the others is left for it.
     const double left = std::abs(end - t);
     const bool last = h * 1.01 >= left;
@@ -190,7 +208,7 @@ AdaptiveResult adapt(Stepper& stepper, const System& system, S& x, double start,
 /// \param stepper   one with an error estimate: `DormandPrince5`
 /// \param observers as of `integrate`, at the start and after every accepted step
 /// \throw ValueError for tolerances that are not above 0, times that do not differ, more steps than `max_steps`, a start
-///        that is not finite, and a step that shrinks to nothing
+///        that is not finite, a drift that is not where the state is, and a step that shrinks to nothing
 template <class Stepper, class System, State S, class... Observers>
 AdaptiveResult integrate_adaptive(Stepper&& stepper, const System& system, S& x, double start, double end,
                                   const AdaptiveOptions& options = {}, Observers&&... observers) {

@@ -68,11 +68,13 @@ AdaptiveResult integrate_adaptive(Stepper&& stepper, const System& system, S& x,
     stepper.attempt(system, x, step, tree, next, error);
     const double ratio = detail::error_norm(error, x, next, options.tolerances);
     if (!(ratio <= 1)) {
-      if (level == depth)
+      if (level == depth) {
+        if (!std::isfinite(ratio)) detail::expect_finite_drift(system, x, result.steps, step.t, next);
         throw ValueError("integrate_adaptive: the Brownian tree of depth " + std::to_string(depth) +
                          " is too coarse for the tolerances at step " + std::to_string(result.steps) +
                          ", t = " + detail::shown(step.t) +
                          (std::isfinite(ratio) ? "" : ": no step gave a finite state"));
+      }
       ++level;
       ++result.rejected;
       continue;

@@ -66,6 +66,16 @@ class BrownianTree {
         dz, dw);
   }
 
+  /// dW over the root of its interval's length as the tree rounds it: of variance 1 however short the step is.
+  /// \throw as `increment`
+  void standard_increment(const Step& step, B& z) {
+    query(step, z);
+    z = total_.w;
+    update_elements(
+        [factor = 1 / std::sqrt(total_length_)](auto& e) { e *= static_cast<std::remove_reference_t<decltype(e)>>(factor); },
+        z);
+  }
+
   /// W(t) - W(start): the path itself. 0 at the start.
   /// \throw ValueError for a time outside [start, end]
   void value(double t, B& w) {

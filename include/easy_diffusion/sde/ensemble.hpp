@@ -61,6 +61,7 @@ void integrate_ensemble(const System& system, std::span<T> x, const TimeGrid& gr
 /// Moves every state of `x`, a path of its own, along the grid, over threads. Path i has the noise of the elements from
 /// `noise.first_element + i * elements a state` on.
 /// \param stepper copied, one for each piece of the work
+/// \param system  of all paths; one that differs from path to path offers `system.of_path(i)`, the system of path i
 /// \throw whatever the system or the noise throws
 template <class Stepper, class System, State S, SplittableNoise Noise>
 void integrate_paths(const Stepper& stepper, const System& system, std::span<S> x, const TimeGrid& grid,
@@ -71,7 +72,11 @@ void integrate_paths(const Stepper& stepper, const System& system, std::span<S> 
       S& path = x[static_cast<std::size_t>(i)];
       Noise part = noise;
       part.first_element += static_cast<std::uint64_t>(i * element_count(path));
-      integrate(own, system, path, grid, part, options);
+      if constexpr (requires { system.of_path(i); }) {
+        integrate(own, system.of_path(i), path, grid, part, options);
+      } else {
+        integrate(own, system, path, grid, part, options);
+      }
     }
   });
 }

@@ -5,22 +5,18 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
 
 namespace easy_diffusion::sde {
 
 namespace detail {
-inline std::string shown(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.9g", value);
-  return text;
-}
+inline std::string shown(double value) { return number_text(value, 9); }
 }  // namespace detail
 
 /// Times t_0, ..., t_N, strictly rising or strictly falling; time that falls is how a reverse-time equation runs.

@@ -58,9 +58,9 @@ bool observe([[maybe_unused]] std::int64_t step, [[maybe_unused]] double t, [[ma
   return stop;
 }
 
-/// \throw ValueError naming step, time and element where one is not finite
+/// Number of the first element that is not finite; -1 where all are.
 template <State S>
-void expect_finite(const S& x, std::int64_t step, double t) {
+[[nodiscard]] std::int64_t first_not_finite(const S& x) {
   std::int64_t i = 0, first = -1;
   for_each_element(
       [&](const auto& e) {
@@ -68,6 +68,13 @@ void expect_finite(const S& x, std::int64_t step, double t) {
         ++i;
       },
       x);
+  return first;
+}
+
+/// \throw ValueError naming step, time and element where one is not finite
+template <State S>
+void expect_finite(const S& x, std::int64_t step, double t) {
+  const std::int64_t first = first_not_finite(x);
   if (first >= 0)
     throw ValueError("integrate: expected a finite state, got one that is not at step " + std::to_string(step) +
                      ", t = " + shown(t) + ", element " + std::to_string(first));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -90,6 +91,34 @@ void draw_normal(S& x, double standard_deviation, const NoiseAddress& address, s
   }
 }
 
+/// Whether the noise of a source belongs to times, as that of a path does: steps that overlap then share noise, and steps in
+/// one interval get the same again, whatever their indices. False: it belongs to indices, and steps of different ones are
+/// independent, wherever they lie. A source says which by a member of this name; one that does not is taken to follow time.
+template <class Noise>
+[[nodiscard]] constexpr bool follows_time(const Noise& noise) {
+  if constexpr (requires {
+                  { noise.follows_time() } -> std::convertible_to<bool>;
+                }) {
+    return noise.follows_time();
+  } else {
+    return true;
+  }
+}
+
+/// z = dW / sqrt(abs(dt)) of a step, standard normal: what samplers ask for, who weight it themselves. A source may offer it
+/// as a member, with bits of its own: that of `BrownianNoise` does not depend on dt.
+template <class Noise, State S>
+void standard_increment(Noise& noise, const Step& step, S& z) {
+  if constexpr (requires { noise.standard_increment(step, z); }) {
+    noise.standard_increment(step, z);
+  } else {
+    noise.increment(step, z);
+    update_elements(
+        [factor = 1 / std::sqrt(std::abs(step.dt))](auto& e) { e *= static_cast<std::remove_reference_t<decltype(e)>>(factor); },
+        z);
+  }
+}
+
 /// Independent Brownian motions, one for every element: increment number (step, element) is a pure function of the
 /// seed. Where a batch is split, each part sets `first_element` to the number of elements before it
 /// (sample * elements a sample) and gets the increments that the whole batch would give it.
@@ -99,6 +128,14 @@ struct BrownianNoise {
   std::uint64_t first_element = 0;
   std::uint32_t stream = streams::brownian;
   std::uint32_t space_time_stream = streams::space_time;  ///< of the second deviate, for dZ
+
+  [[nodiscard]] static constexpr bool follows_time() noexcept { return false; }
+
+  /// The deviate of that index, the bits of an increment with dt = 1.
+  template <State S>
+  void standard_increment(const Step& step, S& z) const {
+    draw_normal(z, 1, address(stream, step), first_element);
+  }
 
   /// dW = sqrt(abs(dt)) * deviate
   /// \throw ValueError for a step index outside [0, 2^32)
@@ -180,6 +217,13 @@ class Antithetic {
  public:
   explicit Antithetic(Noise noise) : noise_(std::forward<Noise>(noise)) {}
 
+  [[nodiscard]] bool follows_time() const { return sde::follows_time(noise_); }
+
+  template <State S>
+  void standard_increment(const Step& step, S& z) {
+    sde::standard_increment(noise_, step, z);
+    negate(z);
+  }
   template <State S>
   void increment(const Step& step, S& dw) {
     noise_.increment(step, dw);

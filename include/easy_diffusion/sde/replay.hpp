@@ -11,6 +11,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/sde/noise.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::sde {
@@ -27,6 +28,8 @@ class GivenIncrements {
       throw ShapeError("given increments: expected as many dZ as dW, got " + std::to_string(dz_.size()) + " and " +
                        std::to_string(dw_.size()));
   }
+
+  [[nodiscard]] static constexpr bool follows_time() noexcept { return false; }
 
   /// \throw ValueError where the list has no such step
   void increment(const Step& step, S& dw) const { dw = at(dw_, "dW", step); }
@@ -57,6 +60,8 @@ class CoarseNoise {
     if (refinement < 1)
       throw ValueError("coarse noise: expected a refinement of at least 1, got " + std::to_string(refinement));
   }
+
+  [[nodiscard]] bool follows_time() const { return sde::follows_time(fine_); }
 
   template <State B>
   requires NoiseSource<Fine, B>

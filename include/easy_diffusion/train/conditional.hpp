@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/condition.hpp"
@@ -27,7 +28,7 @@ class Conditional {
   /// \throw ValueError unless 0 <= dropout <= 1
   Conditional(Objective objective, double dropout) : objective_(std::move(objective)), dropout_(dropout) {
     if (!(dropout >= 0 && dropout <= 1))
-      throw ValueError("condition dropout: expected a probability, got " + std::to_string(dropout));
+      throw ValueError("condition dropout: expected a probability, got " + number_text(dropout));
   }
 
   /// The classes that a step tells the model; -1 where it tells none. \param labels [N]

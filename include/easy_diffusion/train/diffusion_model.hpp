@@ -52,6 +52,11 @@ class DiffusionNetwork {
       take_channels(output, 0, x.shape(), out);
   }
 
+  /// The same for some of the samples that the condition is for: `x` holds these. \throw ValueError where it is not for them
+  void operator()(const Tensor<T>& x, double time, Tensor<T>& out, const diffusion::SampleRange& samples) const {
+    DiffusionNetwork(network_, condition_.part(samples.first, samples.count), time_scale_, learns_variance_)(x, time, out);
+  }
+
   /// The same, and what the network says of the variance, see `diffusion::VarianceType`. \param[out] v the shape of x
   /// \throw ValueError where it has learned none, and as above
   void operator()(const Tensor<T>& x, double time, Tensor<T>& out, Tensor<T>& v) const {
@@ -62,6 +67,9 @@ class DiffusionNetwork {
   }
 
  private:
+  DiffusionNetwork(const Network* network, nn::Condition<T> condition, double time_scale, bool learns_variance)
+      : network_(network), condition_(std::move(condition)), time_scale_(time_scale), learns_variance_(learns_variance) {}
+
   [[nodiscard]] Tensor<T> forward(const Tensor<T>& x, double time) const {
     expect_rank("diffusion network", 4, "[N, H, W, C]", x.shape());
     const Tensor<T> t(Shape{x.extent(0)}, static_cast<T>(time_scale_ * time));
@@ -100,6 +108,12 @@ class DiffusionDenoiser {
   /// \throw as the network; ValueError at a level where its answer says nothing of the picture
   void operator()(const Tensor<T>& x, const diffusion::NoiseLevel& level, Tensor<T>& x0) const {
     std::visit([&](const auto& denoiser) { denoiser(x, level, x0); }, denoiser_);
+  }
+
+  /// The same for some of the samples that the condition is for: `x` holds these. \throw ValueError where it is not for them
+  void operator()(const Tensor<T>& x, const diffusion::NoiseLevel& level, Tensor<T>& x0,
+                  const diffusion::SampleRange& samples) const {
+    std::visit([&](const auto& denoiser) { denoiser(x, level, x0, samples); }, denoiser_);
   }
 
   /// The same, and what the network says of the variance, see `diffusion::VarianceType`.

@@ -2,19 +2,23 @@
 /// The log of the loss: a CSV file with one row a training step, that a resumed run continues without a seam.
 #pragma once
 
-#include <unistd.h>
-
+#include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <unistd.h>
+
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/io/atomic_file.hpp"
 
 namespace easy_diffusion::train {
@@ -54,28 +58,40 @@ class LossLog {
     std::vector<LossRow> rows;
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "r"), &std::fclose);
     if (!file) return rows;
-    char line[256];
-    while (std::fgets(line, sizeof line, file.get()) != nullptr) {
-      if (rows.empty() && std::strncmp(line, "step,", 5) == 0) continue;
-      LossRow row;
-      long long step = 0;
-      long long epoch = 0;
-      if (std::strchr(line, '\n') == nullptr ||
-          std::sscanf(line, "%lld,%lld,%lf,%lf", &step, &epoch, &row.loss, &row.learning_rate) != 4)
-        break;
-      row.step = step;
-      row.epoch = epoch;
-      rows.push_back(row);
+    std::array<char, 256> line;
+    while (std::fgets(line.data(), static_cast<int>(line.size()), file.get()) != nullptr) {
+      const std::string_view text(line.data());
+      if (rows.empty() && text.starts_with("step,")) continue;
+      const std::optional<LossRow> row = to_row(text);
+      if (!row) break;
+      rows.push_back(*row);
     }
     return rows;
   }
 
  private:
   static std::string to_text(const LossRow& row) {
-    char text[160];
-    std::snprintf(text, sizeof text, "%lld,%lld,%.17g,%.17g\n", static_cast<long long>(row.step),
-                  static_cast<long long>(row.epoch), row.loss, row.learning_rate);
-    return text;
+    return std::to_string(row.step) + "," + std::to_string(row.epoch) + "," + number_text(row.loss, 17) + "," +
+           number_text(row.learning_rate, 17) + "\n";
+  }
+
+  /// Nothing for anything but one whole line of four numbers.
+  static std::optional<LossRow> to_row(std::string_view line) {
+    if (!line.ends_with('\n')) return std::nullopt;
+    line.remove_suffix(line.ends_with("\r\n") ? 2 : 1);
+    std::array<std::string_view, 4> fields;
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+      const std::size_t comma = line.find(',');
+      if ((comma == std::string_view::npos) != (i + 1 == fields.size())) return std::nullopt;
+      fields[i] = line.substr(0, comma);
+      if (comma != std::string_view::npos) line.remove_prefix(comma + 1);
+    }
+    const auto step = parse_number<std::int64_t>(fields[0]);
+    const auto epoch = parse_number<std::int64_t>(fields[1]);
+    const auto loss = parse_number<double>(fields[2]);
+    const auto learning_rate = parse_number<double>(fields[3]);
+    if (!step || !epoch || !loss || !learning_rate) return std::nullopt;
+    return LossRow{*step, *epoch, *loss, *learning_rate};
   }
 
   [[noreturn]] void fail() const { throw IoError(path_.string() + ": " + std::strerror(errno)); }

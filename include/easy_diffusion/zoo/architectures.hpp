@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/io/json.hpp"
 #include "easy_diffusion/latent/autoencoder_kl.hpp"
 #include "easy_diffusion/latent/simple_autoencoder.hpp"
 #include "easy_diffusion/nn/condition_embedding.hpp"
@@ -203,8 +204,7 @@ inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
   const nlohmann::json& name = settings["architecture"];
   for (const Architecture& each : architectures())
     if (name.is_string() && name.get<std::string>() == each.name) return each;
-  throw FormatError("architecture: expected one of " + known + ", got " +
-                    name.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  throw FormatError("architecture: expected one of " + known + ", got " + io::shown(name));
 }
 
 /// \param settings "architecture" and its keyword arguments; perhaps "diffusion", see `train::DiffusionSettings`

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/io/json.hpp"
 
 namespace easy_diffusion::zoo {
 
@@ -23,7 +25,8 @@ class Keywords {
   /// \param json has to outlive this
   /// \throw FormatError unless it is an object
   Keywords(std::string who, const nlohmann::json& json) : who_(std::move(who)), json_(&json) {
-    if (!json.is_object()) throw FormatError(who_ + ": expected an object of keyword arguments, got " + shown(json));
+    if (!json.is_object())
+      throw FormatError(who_ + ": expected an object of keyword arguments, got " + io::shown(json));
   }
 
   [[nodiscard]] const std::string& who() const noexcept { return who_; }
@@ -87,7 +90,7 @@ class Keywords {
     const nlohmann::json* value = find(key);
     if (value != nullptr && *value != nlohmann::json(allowed))
       throw FormatError(who_ + ": \"" + key + "\": expected " + nlohmann::json(allowed).dump() + " (" + why +
-                        "), got " + shown(*value));
+                        "), got " + io::shown(*value));
   }
 
   /// An argument that the original takes and never uses; anything goes.
@@ -111,17 +114,15 @@ class Keywords {
   }
 
  private:
-  static std::string shown(const nlohmann::json& value) {
-    const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    return text.size() > 100 ? text.substr(0, 100) + "..." : text;
-  }
+  /// At most twenty of them: a file may have any number.
   static std::string listed(const std::vector<std::string>& names) {
+    constexpr std::size_t most = 20;
     std::string text;
-    for (const std::string& name : names) text += (text.empty() ? "" : ", ") + nlohmann::json(name).dump();
-    return text;
+    for (std::size_t i = 0; i < names.size() && i < most; ++i) text += (i == 0 ? "" : ", ") + io::shown(names[i]);
+    return names.size() > most ? text + " and " + std::to_string(names.size() - most) + " more" : text;
   }
   [[noreturn]] void refuse(const std::string& key, const std::string& expected, const nlohmann::json& got) const {
-    throw FormatError(who_ + ": \"" + key + "\": expected " + expected + ", got " + shown(got));
+    throw FormatError(who_ + ": \"" + key + "\": expected " + expected + ", got " + io::shown(got));
   }
 
   const nlohmann::json* find(const std::string& key) {

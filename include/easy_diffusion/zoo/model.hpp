@@ -13,6 +13,7 @@
 #include "easy_diffusion/latent/autoencoder_kl.hpp"
 #include "easy_diffusion/latent/simple_autoencoder.hpp"
 #include "easy_diffusion/nn/condition.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/models/res_unet.hpp"
 #include "easy_diffusion/nn/models/unet.hpp"
@@ -75,11 +76,12 @@ class Model {
     return forward(x, t, nn::Condition<T>(), ctx);
   }
 
-  /// Adds the gradients of parameters. \param dy [N, H, W, C] \throw ShapeError unless it has the result's shape
+  /// Adds the gradients of parameters. \param dy [N, H, W, C]
+  /// \throw ShapeError unless it has the result's shape, ValueError for a context of no forward pass or of another network
   Gradients backward(const Tensor<T>& dy, const Context& ctx) {
     return std::visit(
         [&]<class N>(N& network) -> Gradients {
-          const auto& kept = std::get<typename N::Context>(ctx.network);
+          const auto& kept = kept_of<N>(ctx);
           if constexpr (std::is_same_v<N, nn::UNet<T>> || std::is_same_v<N, nn::ResUNet<T>>) {
             Gradients gradients;
             gradients.dx = network.backward(dy, kept, &gradients.dcondition);
@@ -96,7 +98,7 @@ class Model {
     std::visit(
         [&]<class N>(N& network) {
           if constexpr (requires(const typename N::Context& kept) { network.commit(kept); })
-            network.commit(std::get<typename N::Context>(ctx.network));
+            network.commit(kept_of<N>(ctx));
         },
         network_);
   }
@@ -128,6 +130,13 @@ class Model {
     kept->input_gradient = ctx.input_gradient;
     if constexpr (requires { kept->condition_gradient; }) kept->condition_gradient = ctx.input_gradient;
     if constexpr (requires { kept->mode; }) kept->mode = ctx.mode;
+    return *kept;
+  }
+
+  template <class N>
+  static const typename N::Context& kept_of(const Context& ctx) {
+    const auto* kept = std::get_if<typename N::Context>(&ctx.network);
+    nn::expect_context("model", kept != nullptr);
     return *kept;
   }
 

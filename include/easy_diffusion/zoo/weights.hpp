@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -37,9 +38,14 @@ inline bool is_counter(std::string_view name) { return name.ends_with("num_batch
 template <class M>
 void load_weights(M& model, const io::SafetensorsFile& file) {
   using T = typename M::value_type;
+  std::set<std::string> wanted;
+  nn::for_each_parameter(
+      model, [&](const std::string& name, const nn::Parameter<T>&, const nn::Entry&) { wanted.insert(name); });
   std::map<std::string, Tensor<T>> tensors;
   for (const std::string& name : file.names()) {
-    if (detail::is_counter(name) && is_integer(file.dtype(name))) {
+    if (!wanted.contains(name)) {
+      tensors[name] = Tensor<T>();  // is named as one too many, whatever it holds
+    } else if (detail::is_counter(name) && is_integer(file.dtype(name))) {
       const auto counter = file.read<std::int64_t>(name);
       tensors[name] = Tensor<T>::copy_of(counter.view());
     } else {

@@ -11,7 +11,9 @@
 #include <cstdint>
 #include <type_traits>
 
-namespace easy_diffusion::detail {
+#include "easy_diffusion/core/detail/isa.hpp"
+
+namespace easy_diffusion::detail::inline EASY_DIFFUSION_ISA {
 
 /// a * b + c rounded once. With hardware support an instruction; for float without it, exact double arithmetic
 /// that vectorises; for double without it, the C library (correct and slow).
@@ -164,4 +166,4 @@ inline double uniform_from(std::uint64_t word) {
   return static_cast<double>(static_cast<std::int64_t>(word >> 11)) * 0x1p-53;
 }
 
-}  // namespace easy_diffusion::detail
+}  // namespace easy_diffusion::detail::inline EASY_DIFFUSION_ISA

@@ -11,7 +11,9 @@
 #include <immintrin.h>
 #endif
 
-namespace easy_diffusion::detail {
+#include "easy_diffusion/core/detail/isa.hpp"
+
+namespace easy_diffusion::detail::inline EASY_DIFFUSION_ISA {
 
 using PhiloxBlock = std::array<std::uint32_t, 4>;
 
@@ -24,7 +26,13 @@ inline constexpr int philox_rounds = 10;
 /// Counters side by side, each in 64 bits of which only the low 32 count: `low_product` multiplies those, so what a round
 /// leaves in the high ones need not be cleared, and no lane changes its place. Compilers find this instruction in no
 /// loop over 32-bit words.
-#if defined(__AVX512F__)
+#if defined(XSIMD_NO_SUPPORTED_ARCHITECTURE) || !defined(__SSE2__)
+using PhiloxVector = std::uint64_t __attribute__((vector_size(16)));
+inline PhiloxVector low_product(PhiloxVector a, PhiloxVector b) {
+  constexpr std::uint64_t low = 0xFFFFFFFFU;
+  return PhiloxVector{(a[0] & low) * (b[0] & low), (a[1] & low) * (b[1] & low)};
+}
+#elif defined(__AVX512F__)
 using PhiloxVector = std::uint64_t __attribute__((vector_size(64)));
 inline PhiloxVector low_product(PhiloxVector a, PhiloxVector b) {
   // All lanes chosen: without a choice, g++ 12 warns of the intrinsic's own undefined operand.
@@ -36,16 +44,10 @@ using PhiloxVector = std::uint64_t __attribute__((vector_size(32)));
 inline PhiloxVector low_product(PhiloxVector a, PhiloxVector b) {
   return std::bit_cast<PhiloxVector>(_mm256_mul_epu32(std::bit_cast<__m256i>(a), std::bit_cast<__m256i>(b)));
 }
-#elif defined(__SSE2__)
-using PhiloxVector = std::uint64_t __attribute__((vector_size(16)));
-inline PhiloxVector low_product(PhiloxVector a, PhiloxVector b) {
-  return std::bit_cast<PhiloxVector>(_mm_mul_epu32(std::bit_cast<__m128i>(a), std::bit_cast<__m128i>(b)));
-}
 #else
 using PhiloxVector = std::uint64_t __attribute__((vector_size(16)));
 inline PhiloxVector low_product(PhiloxVector a, PhiloxVector b) {
-  constexpr std::uint64_t low = 0xFFFFFFFFU;
-  return PhiloxVector{(a[0] & low) * (b[0] & low), (a[1] & low) * (b[1] & low)};
+  return std::bit_cast<PhiloxVector>(_mm_mul_epu32(std::bit_cast<__m128i>(a), std::bit_cast<__m128i>(b)));
 }
 #endif
 inline constexpr std::size_t philox_width = sizeof(PhiloxVector) / sizeof(std::uint64_t);
@@ -86,4 +88,4 @@ inline PhiloxBlock philox4x32_10(PhiloxBlock counter, std::uint32_t k0, std::uin
   return {low(c0[0][0]), low(c1[0][0]), low(c2[0][0]), low(c3[0][0])};
 }
 
-}  // namespace easy_diffusion::detail
+}  // namespace easy_diffusion::detail::inline EASY_DIFFUSION_ISA

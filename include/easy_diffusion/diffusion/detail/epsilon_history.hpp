@@ -11,6 +11,7 @@
 #include "easy_diffusion/diffusion/detail/second_order.hpp"
 #include "easy_diffusion/diffusion/detail/update.hpp"
 #include "easy_diffusion/diffusion/noise_level.hpp"
+#include "easy_diffusion/sde/detail/combine.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion::detail {
@@ -21,7 +22,7 @@ void epsilon_from_x0(const S& x, const NoiseLevel& level, const S& x0, S& epsilo
   sde::update_elements(
       [&level](auto& e, const auto& from, const auto& p) {
         using T = std::remove_reference_t<decltype(e)>;
-        e = (from - static_cast<T>(level.alpha) * p) / static_cast<T>(level.sigma);
+        e = sde::detail::multiply_add(static_cast<T>(-level.alpha), p, from) / static_cast<T>(level.sigma);
       },
       epsilon, x, x0);
 }

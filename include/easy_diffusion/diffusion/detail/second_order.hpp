@@ -20,6 +20,7 @@ namespace easy_diffusion::diffusion::detail {
 /// How many of the steps are such: only the first and the last can be.
 [[nodiscard]] inline std::int64_t first_order_steps(const NoiseLevels& levels) {
   const std::int64_t n = levels.steps();
+  if (n == 0) return 0;
   const std::int64_t first = is_first_order_step(levels[0], levels[1]) ? 1 : 0;
   return n == 1 ? first : first + (is_first_order_step(levels[n - 1], levels[n]) ? 1 : 0);
 }

@@ -2,6 +2,7 @@
 /// Levels inside a step.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -27,6 +28,14 @@ class StepPath {
     if (noise_to_signal >= high.noise_to_signal()) return high;
     if (noise_to_signal <= low.noise_to_signal()) return low;
     return path_(noise_to_signal);
+  }
+
+  /// The level of that sigma / alpha, which is at least that of `from`, as far up as the path has levels.
+  /// \param first the highest level of the run: how far that is where the path does not say it
+  [[nodiscard]] NoiseLevel above(const NoiseLevel& from, const NoiseLevel& first, double noise_to_signal) const {
+    if (path_.highest() > first.noise_to_signal() && noise_to_signal > from.noise_to_signal())
+      return path_(std::min(noise_to_signal, path_.highest()));
+    return between(from, first, noise_to_signal);
   }
 
  private:

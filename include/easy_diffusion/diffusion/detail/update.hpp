@@ -7,8 +7,9 @@
 #include <type_traits>
 
 #include "easy_diffusion/diffusion/noise_level.hpp"
-#include "easy_diffusion/sde/concepts.hpp"
+#include "easy_diffusion/diffusion/noise_step.hpp"
 #include "easy_diffusion/sde/detail/combine.hpp"
+#include "easy_diffusion/sde/noise.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion::detail {
@@ -52,10 +53,10 @@ void move(const StepWeights& w, S& x, const S& x0, const S& z) {
       x, x0, z);
 }
 
-/// Standard normal noise of step `index`. \param level where the step begins
+/// Standard normal noise of step i.
 template <sde::State S, class Noise>
-void standard_noise(Noise& noise, std::int64_t index, const NoiseLevel& level, S& z) {
-  noise.increment(sde::Step{index, level.time, 1}, z);
+void standard_noise(Noise& noise, const NoiseLevels& levels, std::int64_t i, S& z) {
+  sde::standard_increment(noise, noise_step(levels, i), z);
 }
 
 }  // namespace easy_diffusion::diffusion::detail

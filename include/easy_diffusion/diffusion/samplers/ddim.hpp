@@ -63,7 +63,7 @@ class Ddim {
       return;
     }
     sde::make_room(z_, x);
-    detail::standard_noise(noise, i, from, z_);
+    detail::standard_noise(noise, levels, i, z_);
     detail::move(weights, x, x0_, z_);
   }
 

@@ -16,6 +16,7 @@
 #include "easy_diffusion/diffusion/samplers/original_clip.hpp"
 #include "easy_diffusion/diffusion/transition.hpp"
 #include "easy_diffusion/diffusion/variance_type.hpp"
+#include "easy_diffusion/sde/grid.hpp"
 #include "easy_diffusion/sde/state.hpp"
 
 namespace easy_diffusion::diffusion {
@@ -36,8 +37,18 @@ class Ddpm {
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }
   [[nodiscard]] const S& predicted_x0() const noexcept { return x0_; }
 
-  /// \throw ValueError for levels from picture to noise
-  void start(const NoiseLevels& levels) const { detail::check_levels<Ddpm>("DDPM", levels); }
+  /// \throw ValueError for levels from picture to noise, and with the variance `learned`, which is that of single timesteps,
+  ///        for levels that leave some out (`learned_range` lies between the two variances of a step of any length)
+  void start(const NoiseLevels& levels) const {
+    detail::check_levels<Ddpm>("DDPM", levels);
+    if (variance_ != VarianceType::learned) return;
+    for (std::int64_t i = 0; i < levels.steps(); ++i) {
+      // The clean picture is timestep -1.
+      if (levels[i].time - levels[i + 1].time != 1)
+        throw ValueError("DDPM: the variance learned is that of single timesteps: expected all of them, got a step from " +
+                         sde::detail::shown(levels[i].time) + " to " + sde::detail::shown(levels[i + 1].time));
+    }
+  }
 
   /// \throw ValueError for a learned variance of a denoiser that knows none
   template <class D, class Noise>
@@ -57,7 +68,7 @@ class Ddpm {
       return;
     }
     sde::make_room(z_, x);
-    detail::standard_noise(noise, i, from, z_);
+    detail::standard_noise(noise, levels, i, z_);
     if (is_learned(variance_)) {
       scale_noise(log_variance(variance_, std::log(step.variance), std::log(step.beta)));
       detail::move({step.x, step.x0, 1}, x, x0_, z_);

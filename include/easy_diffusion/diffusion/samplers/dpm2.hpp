@@ -73,7 +73,7 @@ class Dpm2 {
     const double up = options_.noise_scale * deviation;
     if (up == 0) return;
     sde::make_room(z_, x);
-    detail::standard_noise(noise, i, from, z_);
+    detail::standard_noise(noise, levels, i, z_);
     detail::move({1, up}, x, z_);
   }
 

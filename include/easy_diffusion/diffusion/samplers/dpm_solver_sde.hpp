@@ -56,7 +56,7 @@ class SdeDpmSolver2M {
     const double deviation = to.sigma * std::sqrt(-std::expm1(-2 * forgotten));
     if (deviation == 0) return;
     sde::make_room(z_, x);
-    detail::standard_noise(noise, i, from, z_);
+    detail::standard_noise(noise, levels, i, z_);
     sde::detail::add_combination(x, {deviation}, z_);
   }
 

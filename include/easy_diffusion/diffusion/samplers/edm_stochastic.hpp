@@ -29,9 +29,9 @@ struct ChurnOptions {
   double noise_scale = 1;  ///< of the noise that is added; the exact marginals ask for 1
 };
 
-/// The stochastic sampler of \cite karras_2022_elucidating (algorithm 2). Noise is never raised above the first level
-/// of the run that has a finite sigma / alpha: where that is the last timestep of a schedule, there is no noisier one.
-/// Without churn it is `Heun` to the last bit. Its order is that of the weak error, with a noise scale of 1.
+/// The stochastic sampler of \cite karras_2022_elucidating (algorithm 2). Noise is raised as far as the path has levels
+/// (`LevelPath::highest`): at the first level too, but where that is the last timestep of a schedule, as there is no noisier
+/// one; on a path that does not say where it ends up to the run's first level with a finite sigma / alpha. Without churn it is `Heun` to the last bit. Its order is that of the weak error, with a noise scale of 1.
 template <sde::State S>
 class EdmStochastic {
  public:
@@ -64,12 +64,12 @@ class EdmStochastic {
     const double before = from.noise_to_signal();
     const double wanted = before * (1 + growth(before, levels.steps()));
     const NoiseLevel& highest = levels[levels.front().is_pure_noise() ? 1 : 0];
-    const NoiseLevel raised = wanted > before ? path_.between(from, highest, wanted) : from;
+    const NoiseLevel raised = wanted > before ? path_.above(from, highest, wanted) : from;
     const double after = raised.noise_to_signal();
     if (after > before) {
       const double added = raised.alpha * std::sqrt((after - before) * (after + before));
       sde::make_room(z_, x);
-      detail::standard_noise(noise, i, from, z_);
+      detail::standard_noise(noise, levels, i, z_);
       detail::move({raised.alpha / from.alpha, options_.noise_scale * added}, x, z_);
     }
     detail::heun_step(denoiser, x, raised, levels[i + 1], x0_, other_);

@@ -46,7 +46,7 @@ class EulerAncestral {
       return;
     }
     sde::make_room(z_, x);
-    detail::standard_noise(noise, i, from, z_);
+    detail::standard_noise(noise, levels, i, z_);
     detail::move(weights, x, x0_, z_);
   }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/random.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/sde/grid.hpp"
@@ -41,7 +42,7 @@ template <class Model, class Process, class... Observers>
   expect_rank("sample_score_model", 4, "[N, H, W, C]", shape);
   if (!(config.last_time > 0 && config.last_time < 1))
     throw ValueError("sample_score_model: last time: expected a number between 0 and 1, got " +
-                     std::to_string(config.last_time));
+                     number_text(config.last_time));
   if (shape.numel() < 1) throw ShapeError("sample_score_model: expected at least one picture, got " + shape.to_string());
   if (first_sample < 0)
     throw ValueError("sample_score_model: first sample: expected at least 0, got " + std::to_string(first_sample));

@@ -25,7 +25,7 @@ class FlowHeun {
   static constexpr SamplerTraits traits{.order = 2, .any_direction = true};
 
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept {
-    return 2 * levels.steps() - (levels.back().is_clean() ? 1 : 0);
+    return 2 * levels.steps() - (levels.steps() > 0 && levels.back().is_clean() ? 1 : 0);
   }
   [[nodiscard]] const S& predicted_x0() const noexcept { return x0_; }
 

@@ -2,17 +2,15 @@
 /// All samplers by name.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
-#include "easy_diffusion/diffusion/level_path.hpp"
+#include "easy_diffusion/core/tensor.hpp"
+#include "easy_diffusion/diffusion/samplers/any_sampler.hpp"
 #include "easy_diffusion/diffusion/samplers/ddim.hpp"
 #include "easy_diffusion/diffusion/samplers/ddpm.hpp"
 #include "easy_diffusion/diffusion/samplers/deis.hpp"
@@ -30,8 +28,10 @@
 #include "easy_diffusion/diffusion/samplers/predictor_corrector.hpp"
 #include "easy_diffusion/diffusion/samplers/reverse_stepper.hpp"
 #include "easy_diffusion/diffusion/samplers/runge_kutta45.hpp"
+#include "easy_diffusion/diffusion/samplers/sampler_options.hpp"
 #include "easy_diffusion/diffusion/samplers/unipc.hpp"
 #include "easy_diffusion/diffusion/variance_type.hpp"
+#include "easy_diffusion/sde/predictor_corrector.hpp"
 #include "easy_diffusion/sde/state.hpp"
 #include "easy_diffusion/sde/steppers/euler_maruyama.hpp"
 #include "easy_diffusion/sde/steppers/explicit_runge_kutta.hpp"
@@ -39,106 +39,88 @@
 
 namespace easy_diffusion::diffusion {
 
-/// What samplers can be told; an option that a sampler does not take must be left empty.
-struct SamplerOptions {
-  LevelPath path{};             ///< levels between those of the run; not empty for samplers that evaluate there
-  std::optional<double> eta{};  ///< share of the posterior's noise
-  std::optional<VarianceType> variance{};   ///< of a step of the discrete chain
-  std::optional<double> churn{};            ///< see `ChurnOptions`
-  std::optional<double> tolerance{};        ///< relative and absolute, of adaptive steps
-  std::optional<double> signal_to_noise{};  ///< of a corrector, see `LangevinOptions`
-};
-
 namespace detail {
 
-/// Which options a sampler takes.
-struct TakenOptions {
-  bool eta = false, variance = false, churn = false, tolerance = false, signal_to_noise = false;
-};
-
-/// \throw ValueError naming the sampler and the option that it does not take
-inline void check_options(std::string_view name, const TakenOptions& taken, const SamplerOptions& options) {
-  const auto refuse = [&](const char* option) {
-    throw ValueError("sampler " + std::string(name) + ": takes no " + option);
-  };
-  if (options.eta && !taken.eta) refuse("eta");
-  if (options.variance && !taken.variance) refuse("variance");
-  if (options.churn && !taken.churn) refuse("churn");
-  if (options.tolerance && !taken.tolerance) refuse("tolerance");
-  if (options.signal_to_noise && !taken.signal_to_noise) refuse("signal-to-noise ratio");
+/// The table of samplers: calls f(name, defaults, make) for each, where `make.template operator()<S>(options)` makes one for
+/// states S from whole options.
+/// The defaults say too what a sampler takes: an option that is empty there is one that it does not know.
+template <class F>
+void for_each_sampler_entry(F&& f) {
+  using Options = const SamplerOptions&;
+  using Defaults = SamplerOptions;
+  // Of the probability-flow equation, one evaluation a step.
+  f("ddim", Defaults{.eta = 0.0}, []<class S>(Options o) { return Ddim<S>(*o.eta); });
+  f("euler", Defaults{}, []<class S>(Options) { return Euler<S>(); });
+  f("dpmpp_2m", Defaults{}, []<class S>(Options) { return DpmSolver2M<S>(); });
+  f("dpmpp_3m", Defaults{}, []<class S>(Options) { return DpmSolver3M<S>(); });
+  f("unipc_2", Defaults{}, []<class S>(Options) { return UniPc<S, 2>(); });
+  f("unipc_3", Defaults{}, []<class S>(Options) { return UniPc<S, 3>(); });
+  f("deis_2", Defaults{}, []<class S>(Options) { return Deis<S, 2>(); });
+  f("deis_3", Defaults{}, []<class S>(Options) { return Deis<S, 3>(); });
+  f("ipndm", Defaults{}, []<class S>(Options) { return Ipndm<S>(); });
+  f("lms", Defaults{}, []<class S>(Options) { return Lms<S>(); });
+  // The same, several evaluations a step.
+  f("pndm", Defaults{}, []<class S>(Options o) { return Pndm<S>(o.path); });
+  f("dpmpp_2s", Defaults{}, []<class S>(Options) { return DpmSolver2S<S>(); });
+  f("dpm2", Defaults{.eta = 0.0}, []<class S>(Options o) { return Dpm2<S>(o.path, {.eta = *o.eta}); });
+  f("heun", Defaults{}, []<class S>(Options) { return Heun<S>(); });
+  f("rk4", Defaults{}, []<class S>(Options o) { return ReverseStepper<sde::RungeKutta4<S>>(o.path); });
+  f("rk45", Defaults{.tolerance = 1e-3},
+    []<class S>(Options o) { return RungeKutta45<S>(o.path, {.tolerances = {*o.tolerance, *o.tolerance}}); });
+  // With noise.
+  f("ddpm", Defaults{.variance = VarianceType::fixed_small}, []<class S>(Options o) { return Ddpm<S>(*o.variance); });
+  f("euler_ancestral", Defaults{.eta = 1.0}, []<class S>(Options o) { return EulerAncestral<S>({.eta = *o.eta}); });
+  f("dpm2_ancestral", Defaults{.eta = 1.0}, []<class S>(Options o) { return Dpm2<S>(o.path, {.eta = *o.eta}); });
+  f("dpmpp_2m_sde", Defaults{.eta = 1.0}, []<class S>(Options o) { return SdeDpmSolver2M<S>(*o.eta); });
+  f("edm", Defaults{.churn = 40.0}, []<class S>(Options o) { return EdmStochastic<S>(o.path, {.churn = *o.churn}); });
+  f("euler_maruyama", Defaults{}, []<class S>(Options o) { return ReverseStepper<sde::EulerMaruyama<S>>(o.path); });
+  f("sra1", Defaults{}, []<class S>(Options o) { return ReverseStepper<sde::Sra1<S>>(o.path); });
+  f("predictor_corrector",
+    Defaults{.eta = 1.0, .signal_to_noise = 0.16, .langevin_rule = sde::LangevinRule::deviation}, []<class S>(Options o) {
+      return PredictorCorrector(EulerAncestral<S>({.eta = *o.eta}),
+                                {.signal_to_noise = *o.signal_to_noise, .rule = *o.langevin_rule});
+    });
 }
 
 }  // namespace detail
 
-/// Calls f(name, taken, make) for every sampler, where make(options) makes one.
+/// Calls f(name, defaults, make) for every sampler: `defaults` are its options where nothing else is asked for, those that it
+/// does not take being empty; make(options) makes one.
+/// \throw ValueError, from make, for an option that the sampler does not take, and as its constructor
 template <sde::State S, class F>
 void for_each_sampler(F&& f) {
-  using Options = const SamplerOptions&;
-  constexpr detail::TakenOptions nothing{}, eta{.eta = true};
-  // Of the probability-flow equation, one evaluation a step.
-  f("ddim", eta, [](Options o) { return Ddim<S>(o.eta.value_or(0)); });
-  f("euler", nothing, [](Options) { return Euler<S>(); });
-  f("dpmpp_2m", nothing, [](Options) { return DpmSolver2M<S>(); });
-  f("dpmpp_3m", nothing, [](Options) { return DpmSolver3M<S>(); });
-  f("unipc_2", nothing, [](Options) { return UniPc<S, 2>(); });
-  f("unipc_3", nothing, [](Options) { return UniPc<S, 3>(); });
-  f("deis_2", nothing, [](Options) { return Deis<S, 2>(); });
-  f("deis_3", nothing, [](Options) { return Deis<S, 3>(); });
-  f("ipndm", nothing, [](Options) { return Ipndm<S>(); });
-  f("lms", nothing, [](Options) { return Lms<S>(); });
-  // The same, several evaluations a step.
-  f("pndm", nothing, [](Options o) { return Pndm<S>(o.path); });
-  f("dpmpp_2s", nothing, [](Options) { return DpmSolver2S<S>(); });
-  f("dpm2", eta, [](Options o) { return Dpm2<S>(o.path, {.eta = o.eta.value_or(0)}); });
-  f("heun", nothing, [](Options) { return Heun<S>(); });
-  f("rk4", nothing, [](Options o) { return ReverseStepper<sde::RungeKutta4<S>>(o.path); });
-  f("rk45", detail::TakenOptions{.tolerance = true}, [](Options o) {
-    const double tolerance = o.tolerance.value_or(1e-3);
-    return RungeKutta45<S>(o.path, {.tolerances = {tolerance, tolerance}});
-  });
-  // With noise.
-  f("ddpm", detail::TakenOptions{.variance = true},
-    [](Options o) { return Ddpm<S>(o.variance.value_or(VarianceType::fixed_small)); });
-  f("euler_ancestral", eta, [](Options o) { return EulerAncestral<S>({.eta = o.eta.value_or(1)}); });
-  f("dpm2_ancestral", eta, [](Options o) { return Dpm2<S>(o.path, {.eta = o.eta.value_or(1)}); });
-  f("dpmpp_2m_sde", eta, [](Options o) { return SdeDpmSolver2M<S>(o.eta.value_or(1)); });
-  f("edm", detail::TakenOptions{.churn = true}, [](Options o) { return EdmStochastic<S>(o.path, {.churn = o.churn.value_or(40)}); });
-  f("euler_maruyama", nothing, [](Options o) { return ReverseStepper<sde::EulerMaruyama<S>>(o.path); });
-  f("sra1", nothing, [](Options o) { return ReverseStepper<sde::Sra1<S>>(o.path); });
-  f("predictor_corrector", detail::TakenOptions{.eta = true, .signal_to_noise = true}, [](Options o) {
-    return PredictorCorrector(EulerAncestral<S>({.eta = o.eta.value_or(1)}),
-                              {.signal_to_noise = o.signal_to_noise.value_or(0.16)});
+  detail::for_each_sampler_entry([&](const char* name, const SamplerOptions& defaults, const auto& make) {
+    f(name, defaults, [&](const SamplerOptions& options) {
+      return make.template operator()<S>(with_defaults(name, options, defaults));
+    });
   });
 }
 
 /// In the order of `for_each_sampler`.
 [[nodiscard]] inline std::vector<std::string> sampler_names() {
   std::vector<std::string> names;
-  for_each_sampler<double>([&](const char* name, const auto&, const auto&) { names.emplace_back(name); });
+  detail::for_each_sampler_entry([&](const char* name, const auto&, const auto&) { names.emplace_back(name); });
   return names;
 }
 
-/// Calls f(sampler) with the sampler of that name. \return what f returns, of one type for all samplers
+/// The sampler of that name, behind one type for all. It is compiled once, whatever denoisers and noise it meets; for
+/// tensors of float and double in the library of models.
 /// \throw ValueError naming what there is, for an option that the sampler does not take, and as its constructor
-template <sde::State S, class F>
-auto with_sampler(std::string_view name, const SamplerOptions& options, F&& f) {
-  using Result = std::invoke_result_t<F&, Ddim<S>&>;
-  std::conditional_t<std::is_void_v<Result>, std::optional<std::true_type>, std::optional<Result>> result;
+template <sde::State S>
+[[nodiscard]] AnySampler<S> make_sampler(std::string_view name, const SamplerOptions& options = {}) {
+  std::optional<AnySampler<S>> result;
   std::string known;
-  for_each_sampler<S>([&](const char* each, const detail::TakenOptions& taken, const auto& make) {
+  for_each_sampler<S>([&](const char* each, const SamplerOptions&, const auto& make) {
     known += (known.empty() ? "" : ", ") + std::string(each);
-    if (name != each) return;
-    detail::check_options(name, taken, options);
-    auto sampler = make(options);
-    if constexpr (std::is_void_v<Result>) {
-      f(sampler);
-      result.emplace();
-    } else {
-      result.emplace(f(sampler));
-    }
+    if (name == each) result.emplace(make(options));
   });
   if (!result) throw ValueError("sampler: expected one of " + known + ", got '" + std::string(name) + "'");
-  if constexpr (!std::is_void_v<Result>) return std::move(*result);
+  return std::move(*result);
 }
+
+#if defined(EASY_DIFFUSION_EXTERN_TEMPLATES)
+extern template AnySampler<Tensor<float>> make_sampler(std::string_view, const SamplerOptions&);
+extern template AnySampler<Tensor<double>> make_sampler(std::string_view, const SamplerOptions&);
+#endif
 
 }  // namespace easy_diffusion::diffusion

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "easy_diffusion/diffusion/denoiser.hpp"
 #include "easy_diffusion/diffusion/detail/flow_system.hpp"
 #include "easy_diffusion/diffusion/detail/per_sample.hpp"
 #include "easy_diffusion/diffusion/detail/second_order.hpp"
@@ -26,9 +27,8 @@ namespace easy_diffusion::diffusion {
 /// for; so few levels are enough, but two with noise: the step to a clean state is of order 1.
 ///
 /// Each sample of a tensor [N, ...] is stepped by itself, so that it does not depend on the others of its batch: the
-/// denoiser is called with tensors [1, ...]. One that is told something of each sample, such as its class, is to be
-/// given one sample at a time. `evaluations` counts one sample; a run counts the calls that it makes. Each integration
-/// makes some work states anew.
+/// denoiser is called with tensors [1, ...], and told which sample that is (`DenoiserOf`). `evaluations` counts one
+/// sample; a run counts the calls that it makes. Each integration makes some work states anew.
 template <sde::State S>
 class RungeKutta45 {
  public:
@@ -71,7 +71,7 @@ class RungeKutta45 {
         }
         for (std::int64_t n = 0; n < samples; ++n) {
           std::copy_n(x.data() + n * elements, elements, sample_.data());
-          integrate(denoiser, sample_, from, to, sample_x0_);
+          integrate(DenoiserOf<D>(denoiser, {n, 1}), sample_, from, to, sample_x0_);
           std::copy_n(sample_.data(), elements, x.data() + n * elements);
           std::copy_n(sample_x0_.data(), elements, x0_.data() + n * elements);
         }

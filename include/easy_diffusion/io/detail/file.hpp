@@ -11,6 +11,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -98,5 +99,16 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
+
+/// Up to `count` bytes from the start of a regular file; none where it cannot be read. Never waits.
+inline std::vector<std::byte> start_of_file(const std::filesystem::path& path, std::size_t count) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!file.valid() || ::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode)) return {};
+  std::vector<std::byte> bytes(count);
+  const ssize_t size = ::pread(file.get(), bytes.data(), count, 0);
+  bytes.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  return bytes;
+}
 
 }  // namespace easy_diffusion::io::detail

@@ -8,8 +8,10 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include <zlib.h>
 
@@ -24,17 +26,19 @@ class MaybeGzipped {
  public:
   /// \throw IoError when the file cannot be read
   explicit MaybeGzipped(const std::filesystem::path& path) : path_(path.string()), file_(path) {
-    rest_ = file_.bytes();
-    gzipped_ = starts_a_member();
-    if (!gzipped_) return;
-    if (inflateInit2(&stream_, 16 + MAX_WBITS) != Z_OK) throw IoError(path_ + ": cannot start zlib");
-    in_member_ = true;
+    start(file_->bytes());
   }
+  /// The same of bytes in memory, which outlive this. \param name begins the error messages
+  MaybeGzipped(std::span<const std::byte> bytes, std::string name) : path_(std::move(name)) { start(bytes); }
   MaybeGzipped(const MaybeGzipped&) = delete;
   MaybeGzipped& operator=(const MaybeGzipped&) = delete;
   ~MaybeGzipped() {
     if (gzipped_) inflateEnd(&stream_);
   }
+
+  [[nodiscard]] bool gzipped() const noexcept { return gzipped_; }
+  /// What has not been read yet of a plain file, or not been unpacked of a gzipped one.
+  [[nodiscard]] std::span<const std::byte> rest() const noexcept { return rest_; }
 
   /// Fills `out` as far as there are bytes, and says how many there were.
   /// \throw FormatError naming the file for a cut or damaged stream, or bytes behind it
@@ -59,6 +63,14 @@ class MaybeGzipped {
   }
 
  private:
+  void start(std::span<const std::byte> bytes) {
+    rest_ = bytes;
+    if (!starts_a_member()) return;
+    if (inflateInit2(&stream_, 16 + MAX_WBITS) != Z_OK) throw IoError(path_ + ": cannot start zlib");
+    gzipped_ = true;
+    in_member_ = true;
+  }
+
   [[nodiscard]] bool starts_a_member() const {
     return rest_.size() >= 2 && rest_[0] == std::byte{0x1F} && rest_[1] == std::byte{0x8B};
   }
@@ -75,7 +87,10 @@ class MaybeGzipped {
     rest_ = rest_.subspan(offered - stream_.avail_in);
     const std::size_t got = wanted - stream_.avail_out;
     if (status == Z_STREAM_END) {
-      in_member_ = starts_a_member();  // members may follow each other
+      // Members may follow each other, and zeros may fill up what a tape or disk takes at a time, as gzip itself has it.
+      const auto next = std::find_if(rest_.begin(), rest_.end(), [](std::byte byte) { return byte != std::byte{0}; });
+      rest_ = rest_.subspan(static_cast<std::size_t>(next - rest_.begin()));
+      in_member_ = starts_a_member();
       if (in_member_) {
         inflateReset(&stream_);
       } else if (!rest_.empty()) {
@@ -92,7 +107,7 @@ class MaybeGzipped {
   }
 
   std::string path_;
-  MappedFile file_;
+  std::optional<MappedFile> file_;
   std::span<const std::byte> rest_;
   bool gzipped_ = false;
   bool in_member_ = false;

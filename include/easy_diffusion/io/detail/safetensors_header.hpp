@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -75,9 +75,11 @@ inline std::string json_string(std::string_view text) {
       result += '\\';
       result += c;
     } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(static_cast<unsigned char>(c)));
-      result += escape;
+      constexpr std::string_view digits = "0123456789abcdef";
+      const auto byte = static_cast<unsigned char>(c);
+      result += "\\u00";
+      result += digits[byte / 16];
+      result += digits[byte % 16];
     } else {
       result += c;
     }
@@ -90,6 +92,7 @@ struct TensorRecord {
   std::string name;
   ElementType type = ElementType::f32;
   Shape shape;
+  std::string unusual;  ///< why this library cannot have it as a tensor, or empty; then there is neither type nor shape
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
 };
@@ -108,10 +111,10 @@ class SafetensorsHeaderParser {
 
   /// \throw FormatError naming the file and the byte or tensor
   SafetensorsHeader parse(std::uint64_t data_bytes) {
-    if (next() != '{') fail("'{'");  // white space in front is valid JSON, but not a valid header
     for_each_member([&](std::string name) {
       if (name == "__metadata__") {
         if (std::exchange(seen_metadata_, true)) throw FormatError(file_ + ": __metadata__ is there twice");
+        if (accept_word("null")) return;  // what readers elsewhere take for no metadata
         for_each_member([&](std::string key) {
           std::string value = string();
           if (!header_.metadata.emplace(key, std::move(value)).second)
@@ -143,6 +146,12 @@ class SafetensorsHeaderParser {
     skip_space();
     if (at_ >= text_.size() || text_[at_] != c) return false;
     ++at_;
+    return true;
+  }
+  bool accept_word(std::string_view word) {
+    skip_space();
+    if (text_.substr(at_, word.size()) != word) return false;
+    at_ += word.size();
     return true;
   }
   void require(char c) {
@@ -274,28 +283,53 @@ class SafetensorsHeaderParser {
     if (!has_type || !has_shape || !has_offsets)
       throw FormatError(where + ": " + (!has_type ? "dtype" : !has_shape ? "shape" : "data_offsets") + " is missing");
 
-    const auto* row = std::find_if(std::begin(element_types), std::end(element_types),
-                                   [&](const ElementTypeRow& each) { return each.name == type; });
-    if (row == std::end(element_types)) throw FormatError(where + ": unknown dtype " + in_quotes(type));
-    result.type = row->type;
-
-    if (extents.size() > Shape::max_rank)
-      throw FormatError(where + ": expected at most 6 extents, got " + std::to_string(extents.size()));
-    try {
-      for (const std::uint64_t extent : extents)
-        result.shape.push_back(extent > INT64_MAX ? INT64_MAX : static_cast<std::int64_t>(extent));
-    } catch (const ShapeError& error) {
-      throw FormatError(where + ": " + error.what());
-    }
     if (offsets.size() != 2 || offsets[0] > offsets[1])
       throw FormatError(where + ": expected data_offsets [begin, end] with begin <= end");
     result.begin = offsets[0];
     result.end = offsets[1];
-    const std::uint64_t expected = static_cast<std::uint64_t>(result.shape.numel()) * row->bytes;
-    if (result.end - result.begin != expected)
-      throw FormatError(where + ": " + type + " " + result.shape.to_string() + ": expected " +
-                        std::to_string(expected) + " bytes, got " + std::to_string(result.end - result.begin));
+
+    const auto* row = std::find_if(std::begin(element_types), std::end(element_types),
+                                   [&](const ElementTypeRow& each) { return each.name == type; });
+    if (row ==
+        std::end(element_types)) {  // of a later version of the format; how many bytes its elements have it knows
+      result.unusual = "unknown dtype " + in_quotes(type);
+      return result;
+    }
+    const std::uint64_t bytes = result.end - result.begin;
+    const std::optional<std::uint64_t> expected = bytes_of(extents, row->bytes);
+    if (!expected) throw FormatError(where + ": the number of elements overflows");
+    if (bytes != *expected)
+      throw FormatError(where + ": " + type + " " + listed(extents) + ": expected " + std::to_string(*expected) +
+                        " bytes, got " + std::to_string(bytes));
+    if (extents.size() > Shape::max_rank) {
+      result.unusual = "expected at most 6 extents, got " + std::to_string(extents.size());
+      return result;
+    }
+    try {
+      for (const std::uint64_t extent : extents)
+        result.shape.push_back(extent > INT64_MAX ? INT64_MAX : static_cast<std::int64_t>(extent));
+      result.type = row->type;
+    } catch (const ShapeError& error) { result.unusual = error.what(); }
     return result;
+  }
+
+  /// Nothing where it is more than 64 bits hold.
+  static std::optional<std::uint64_t> bytes_of(const std::vector<std::uint64_t>& extents, std::uint64_t element) {
+    if (std::find(extents.begin(), extents.end(), 0U) != extents.end()) return 0;
+    std::uint64_t bytes = element;
+    for (const std::uint64_t extent : extents) {
+      if (extent > UINT64_MAX / bytes) return std::nullopt;
+      bytes *= extent;
+    }
+    return bytes;
+  }
+
+  /// `[64, 28, 28, 1]`, as `Shape` writes it.
+  static std::string listed(const std::vector<std::uint64_t>& extents) {
+    if (extents.size() > 2 * Shape::max_rank) return "of " + std::to_string(extents.size()) + " extents";
+    std::string text = "[";
+    for (std::size_t i = 0; i < extents.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(extents[i]);
+    return text + "]";
   }
 
   /// The tensors' bytes follow each other, from the first byte behind the header to the last of the file.

@@ -11,6 +11,7 @@
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/leaky_relu.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/pooling.hpp"
@@ -80,6 +81,7 @@ class PSPModule {
 
   /// \param dy the shape of x \return dx, the same shape
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("PSPModule", ctx.branches.size() == branches_.size());
     const Tensor<T> djoined = out_.backward(ReLU<T>().backward(dy, ctx.act), ctx.out);
     Tensor<T> dx = Tensor<T>::uninitialized(dy.shape());
     ops::take_channels(djoined.view(), 0, dx.view());

@@ -79,7 +79,7 @@ class ResBlock {
   /// \throw ShapeError where shapes do not fit
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& embedding, Context* ctx = nullptr) const {
     Tensor<T> h = in_norm.forward(x, ctx ? &ctx->in_norm : nullptr);
-    Tensor<T> beside = x.shared();
+    SharedTensor<T> beside = x.shared();
     if (resample_ == Resample::up) {
       h = h_up.forward(h, ctx ? &ctx->h_up : nullptr);
       beside = x_up.forward(x, ctx ? &ctx->x_up : nullptr);
@@ -90,23 +90,24 @@ class ResBlock {
     h = in_conv.forward(h, ctx ? &ctx->in_conv : nullptr);
     h = out_norm.forward(std::move(h), time.forward(embedding, ctx ? &ctx->time : nullptr),
                          ctx ? &ctx->out_norm : nullptr);
-    h = dropout.forward(h, ctx ? &ctx->dropout : nullptr);
-    if (skip) beside = skip->forward(beside, ctx ? &ctx->skip : nullptr);
+    h = dropout.forward(std::move(h), ctx ? &ctx->dropout : nullptr);
+    if (skip) beside = skip->forward(*beside, ctx ? &ctx->skip : nullptr);
     accumulate(h, std::move(beside));
     return h;
   }
 
   /// \param dy the shape of the result
   Gradients backward(const Tensor<T>& dy, const Context& ctx) {
-    auto inner = out_norm.backward(dropout.backward(dy, ctx.dropout), ctx.out_norm);
+    auto inner = dropout.active(ctx.dropout) ? out_norm.backward(dropout.backward(dy, ctx.dropout), ctx.out_norm)
+                                             : out_norm.backward(dy, ctx.out_norm);
     Tensor<T> dh = in_conv.backward(inner.dx, ctx.in_conv);
-    Tensor<T> beside = skip ? skip->backward(dy, ctx.skip) : dy.shared();
+    SharedTensor<T> beside = skip ? skip->backward(dy, ctx.skip) : dy.shared();
     if (resample_ == Resample::up) {
       dh = h_up.backward(dh, ctx.h_up);
-      beside = x_up.backward(beside, ctx.x_up);
+      beside = x_up.backward(*beside, ctx.x_up);
     } else if (resample_ == Resample::down) {
       dh = h_down.backward(dh, ctx.h_down);
-      beside = x_down.backward(beside, ctx.x_down);
+      beside = x_down.backward(*beside, ctx.x_down);
     }
     Tensor<T> dx = in_norm.backward(std::move(dh), ctx.in_norm);
     accumulate(dx, std::move(beside));

@@ -72,8 +72,9 @@ class ResBlock2 {
     } else {
       h = norm2.forward(std::move(h), ctx ? &ctx->norm2 : nullptr);
     }
-    h = conv2.forward(dropout.forward(h, ctx ? &ctx->dropout : nullptr), ctx ? &ctx->conv2 : nullptr);
-    accumulate(h, shortcut ? shortcut->forward(x, ctx ? &ctx->shortcut : nullptr) : x.shared());
+    h = conv2.forward(dropout.forward(std::move(h), ctx ? &ctx->dropout : nullptr), ctx ? &ctx->conv2 : nullptr);
+    SharedTensor<T> beside = shortcut ? shortcut->forward(x, ctx ? &ctx->shortcut : nullptr) : x.shared();
+    accumulate(h, std::move(beside));
     return h;
   }
   Tensor<T> forward(const Tensor<T>& x, Context* ctx = nullptr) const { return forward(x, Tensor<T>(), ctx); }
@@ -91,7 +92,8 @@ class ResBlock2 {
       dh = norm2.backward(std::move(dh), untold);
     }
     gradients.dx = norm1.backward(conv1.backward(dh, ctx.conv1), ctx.norm1);
-    accumulate(gradients.dx, shortcut ? shortcut->backward(dy, ctx.shortcut) : dy.shared());
+    SharedTensor<T> beside = shortcut ? shortcut->backward(dy, ctx.shortcut) : dy.shared();
+    accumulate(gradients.dx, std::move(beside));
     return gradients;
   }
 

@@ -34,7 +34,8 @@ class SpatialTransformer {
   /// \throw ShapeError where shapes do not fit
   Tensor<T> forward(const Tensor<T>& x, const Tensor<T>& context, Context* ctx = nullptr) const {
     expect_rank("SpatialTransformer input", 4, "[N, H, W, C]", x.shape());
-    Tensor<T> y = transformer.forward(tokens(x), context, ctx).reshaped(x.shape());
+    const SharedTensor<T> seen = tokens(x);
+    Tensor<T> y = transformer.forward(*seen, context, ctx).reshaped(x.shape());
     ops::add_to(y.view(), x.view());
     return y;
   }
@@ -42,7 +43,8 @@ class SpatialTransformer {
   /// \param dy [N, H, W, C]
   Gradients backward(const Tensor<T>& dy, const Context& ctx) {
     expect_rank("SpatialTransformer output gradient", 4, "[N, H, W, C]", dy.shape());
-    auto inner = transformer.backward(tokens(dy), ctx);
+    const SharedTensor<T> given = tokens(dy);
+    auto inner = transformer.backward(*given, ctx);
     Gradients gradients{std::move(inner.dx).reshaped(dy.shape()), std::move(inner.dcontext)};
     ops::add_to(gradients.dx.view(), dy.view());
     return gradients;
@@ -56,7 +58,7 @@ class SpatialTransformer {
   TransformerBlock<T> transformer;
 
  private:
-  static Tensor<T> tokens(const Tensor<T>& picture) {
+  static SharedTensor<T> tokens(const Tensor<T>& picture) {
     const Shape& s = picture.shape();
     return picture.shared().reshaped(Shape{s[0], s[1] * s[2], s[3]});
   }

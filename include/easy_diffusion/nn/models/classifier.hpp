@@ -10,6 +10,7 @@
 
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/group_norm.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -70,17 +71,18 @@ class Classifier {
     expect_rank("Classifier", 4, "[N, H, W, C]", x.shape());
     expect_shape("Classifier", Shape{x.extent(0), config_.height, config_.width, config_.picture_channels}, x.shape());
     if (ctx != nullptr) ctx->conv[0].input_gradient = ctx->input_gradient;
-    Tensor<T> h = x.shared();
+    SharedTensor<T> h = x.shared();
     for (std::size_t i = 0; i < 3; ++i) {
-      h = conv_[i].forward(h, ctx ? &ctx->conv[i] : nullptr);
-      h = norm_[i].forward(h, ctx ? &ctx->norm[i] : nullptr);
-      h = SiLU<T>().forward(h, ctx ? &ctx->act[i] : nullptr);
+      h = conv_[i].forward(*h, ctx ? &ctx->conv[i] : nullptr);
+      h = norm_[i].forward(*h, ctx ? &ctx->norm[i] : nullptr);
+      h = SiLU<T>().forward(*h, ctx ? &ctx->act[i] : nullptr);
     }
-    return h;
+    return std::move(h).owned();
   }
 
   /// \param dy [N, classes] \return dx, [N, H, W, C]
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx) {
+    expect_context("Classifier", ctx.last.rank() == 4);
     Tensor<T> dh = linear_.backward(dy, ctx.linear).reshaped(ctx.last);
     for (std::size_t i = 3; i-- > 0;) {
       dh = norm_[i].backward(SiLU<T>().backward(dh, ctx.act[i]), ctx.norm[i]);

@@ -17,6 +17,7 @@
 #include "easy_diffusion/nn/condition.hpp"
 #include "easy_diffusion/nn/condition_embedding.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/group_norm_silu.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/models/res_unet_config.hpp"
@@ -109,13 +110,15 @@ class ResUNet {
   /// \return dx, [N, H, W, C]; the times get no gradient
   /// \throw ShapeError unless dy has the shape of the result
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx, Tensor<T>* dcondition = nullptr) {
+    expect_context("ResUNet", ctx.steps.size() == down_.size() + 1 + up_.size());
     expect_shape("ResUNet output gradient", ctx.output, dy.shape());
-    Tensor<T> scaled = dy.shared();
+    SharedTensor<T> scaled = dy.shared();
     if (config_.marginal_std) {
-      scaled = Tensor<T>::uninitialized(dy.shape());
-      ops::scale_samples(dy.view(), ctx.scale, scaled);
+      Tensor<T> divided = Tensor<T>::uninitialized(dy.shape());
+      ops::scale_samples(dy.view(), ctx.scale, divided);
+      scaled = std::move(divided);
     }
-    Tensor<T> dh = norm_.backward(out_.backward(scaled, ctx.out), ctx.norm);
+    Tensor<T> dh = norm_.backward(out_.backward(*scaled, ctx.out), ctx.norm);
 
     typename Step::Signals signals;
     std::size_t step = ctx.steps.size();

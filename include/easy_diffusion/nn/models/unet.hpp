@@ -20,6 +20,7 @@
 #include "easy_diffusion/nn/condition_embedding.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
 #include "easy_diffusion/nn/conv_transpose2d.hpp"
+#include "easy_diffusion/nn/expect_context.hpp"
 #include "easy_diffusion/nn/fourier_embedding.hpp"
 #include "easy_diffusion/nn/linear.hpp"
 #include "easy_diffusion/nn/models/unet_config.hpp"
@@ -115,15 +116,15 @@ class UNet {
     for (std::size_t i = 0; i < down_.size(); ++i)
       seen.push_back(down_[i].forward(i == 0 ? x : seen.back(), embedding, tokens, ctx ? &ctx->down[i] : nullptr));
 
-    Tensor<T> h = seen.back().shared();
+    SharedTensor<T> below = seen.back().shared();
     for (std::size_t i = 0; i < up_.size(); ++i) {
       const Tensor<T>& skip = seen[seen.size() - 2 - i];
-      h = up_[i].forward(h, embedding, tokens, ctx ? &ctx->up[i] : nullptr,
-                         typename ConvTranspose2d<T>::OutputSize{skip.extent(1), skip.extent(2)});
-      h = merge(std::move(h), skip, ctx ? &ctx->concat[i] : nullptr);
+      Tensor<T> grown = up_[i].forward(*below, embedding, tokens, ctx ? &ctx->up[i] : nullptr,
+                                       typename ConvTranspose2d<T>::OutputSize{skip.extent(1), skip.extent(2)});
+      below = merge(std::move(grown), skip, ctx ? &ctx->concat[i] : nullptr);
     }
-    h = config_.padded ? padded_out_.forward(h, ctx ? &ctx->padded_out : nullptr)
-                       : out_.forward(h, ctx ? &ctx->out : nullptr);
+    Tensor<T> h = config_.padded ? padded_out_.forward(*below, ctx ? &ctx->padded_out : nullptr)
+                                 : out_.forward(*below, ctx ? &ctx->out : nullptr);
 
     if (ctx != nullptr) ctx->output = h.shape();
     if (config_.marginal_std) {
@@ -146,13 +147,15 @@ class UNet {
   /// \return dx, [N, H, W, C]; the times get no gradient
   /// \throw ShapeError unless dy has the shape of the result
   Tensor<T> backward(const Tensor<T>& dy, const Context& ctx, Tensor<T>* dcondition = nullptr) {
+    expect_context("UNet", ctx.down.size() == down_.size() && ctx.up.size() == up_.size());
     expect_shape("UNet output gradient", ctx.output, dy.shape());
-    Tensor<T> scaled = dy.shared();
+    SharedTensor<T> scaled = dy.shared();
     if (config_.marginal_std) {
-      scaled = Tensor<T>::uninitialized(dy.shape());
-      ops::scale_samples(dy.view(), ctx.scale, scaled);
+      Tensor<T> divided = Tensor<T>::uninitialized(dy.shape());
+      ops::scale_samples(dy.view(), ctx.scale, divided);
+      scaled = std::move(divided);
     }
-    Tensor<T> dh = config_.padded ? padded_out_.backward(scaled, ctx.padded_out) : out_.backward(scaled, ctx.out);
+    Tensor<T> dh = config_.padded ? padded_out_.backward(*scaled, ctx.padded_out) : out_.backward(*scaled, ctx.out);
 
     Tensor<T> dembedding;
     Tensor<T> dtokens;
@@ -162,7 +165,7 @@ class UNet {
       accumulate(dtokens, std::move(gradients.dtokens));
       dh = std::move(gradients.dx);
     };
-    TensorList<T> dskip(down_.size());
+    std::vector<SharedTensor<T>, CachedMemory<SharedTensor<T>>> dskip(down_.size());
     for (std::size_t i = up_.size(); i-- > 0;) {
       auto [straight, skipped] = unmerge(std::move(dh), ctx.concat[i]);
       dskip[up_.size() - 1 - i] = std::move(skipped);
@@ -261,12 +264,12 @@ class UNet {
   }
 
   /// Gradients of h and of the skip.
-  std::pair<Tensor<T>, Tensor<T>> unmerge(Tensor<T> dh, const typename Concat<T>::Context& ctx) {
+  std::pair<Tensor<T>, SharedTensor<T>> unmerge(Tensor<T> dh, const typename Concat<T>::Context& ctx) {
     if (config_.skip == Skip::concatenate) {
       auto gradients = Concat<T>().backward(dh, ctx);
       return {std::move(gradients.da), std::move(gradients.db)};
     }
-    Tensor<T> both = dh.shared();  // neither is written before both are read
+    SharedTensor<T> both = dh.shared();  // what is not its only owner's is not written to
     return {std::move(dh), std::move(both)};
   }
 

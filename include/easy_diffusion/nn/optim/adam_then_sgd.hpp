@@ -20,13 +20,16 @@ class AdamThenSgd {
   explicit AdamThenSgd(const AdamConfig& adam = {}, std::int64_t adam_steps = -1)
       : adam_(adam), adam_steps_(adam_steps) {}
 
-  /// Moves every trained parameter of `model` along its gradient. The same model has to be given each time.
+  /// Moves every trained parameter of `model` along its gradient.
+  /// \throw ValueError unless `model` has the parameters of the first step, by name and shape; then nothing has moved
   template <class Model>
   void step(Model& model, double learning_rate) {
-    if (adam_steps_ < 0 || adam_.steps() < adam_steps_)
+    if (adam_steps_ < 0 || adam_.steps() < adam_steps_) {
       adam_.step(model, learning_rate);
-    else
+    } else {
+      adam_.check(model);
       sgd_.step(model, learning_rate);
+    }
   }
 
   [[nodiscard]] std::int64_t steps() const noexcept { return adam_.steps() + sgd_.steps(); }
@@ -40,6 +43,12 @@ class AdamThenSgd {
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
     adam_.visit_state(model, f);
+  }
+
+  /// As that of Adam.
+  template <class Model, class F>
+  void visit_updates(Model& model, F&& f) {
+    adam_.visit_updates(model, f);
   }
 
  private:

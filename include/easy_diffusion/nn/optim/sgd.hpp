@@ -2,13 +2,12 @@
 /// Stochastic gradient descent with momentum.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
+#include "easy_diffusion/nn/parameter_states.hpp"
 
 namespace easy_diffusion::nn {
 
@@ -27,10 +26,10 @@ class Sgd {
 
   explicit Sgd(const SgdConfig& config = {}) : config_(config) {}
 
-  /// Moves every trained parameter of `model` along its gradient. The same model has to be given each time.
+  /// Moves every trained parameter of `model` along its gradient.
+  /// \throw ValueError unless `model` has the parameters of the first step, by name and shape; then nothing has moved
   template <class Model>
   void step(Model& model, double learning_rate) {
-    ++steps_;
     const T rate = static_cast<T>(learning_rate);
     const T momentum = static_cast<T>(config_.momentum);
     for_each_state(model, [&](const Name&, Parameter<T>& parameter, Tensor<T>& velocity, const Entry& entry) {
@@ -50,12 +49,13 @@ class Sgd {
         }
       });
     });
+    ++steps_;
   }
 
   [[nodiscard]] std::int64_t steps() const noexcept { return steps_; }
   void set_steps(std::int64_t steps) noexcept { steps_ = steps; }
 
-  /// Calls f(name, tensor, layout) for every velocity, "velocity.<name>".
+  /// Calls f(name, tensor, layout) for every velocity, "velocity.<name>". \throw ValueError as `step`
   template <class Model, class F>
   void visit_state(Model& model, F&& f) {
     for_each_state(model, [&](const Name& name, Parameter<T>&, Tensor<T>& velocity, const Entry& entry) {
@@ -67,19 +67,14 @@ class Sgd {
   /// f(name, parameter, velocity, entry) for every entry of kind `parameter`: it keeps its velocity while it is frozen.
   template <class Model, class F>
   void for_each_state(Model& model, F&& f) {
-    std::size_t index = 0;
-    for_each_parameter(model, [&](const Name& name, Parameter<T>& parameter, const Entry& entry) {
-      if (entry.kind != Kind::parameter) return;
-      if (index == velocity_.size()) velocity_.emplace_back();
-      Tensor<T>& velocity = velocity_[index++];
-      if (velocity.empty()) velocity = Tensor<T>(parameter.value.shape());
-      f(name, parameter, velocity, entry);
-    });
+    if (!velocity_.bound())
+      velocity_.bind(model, [](const Parameter<T>& parameter) { return Tensor<T>(parameter.value.shape()); });
+    velocity_.for_each(model, f);
   }
 
   SgdConfig config_;
   std::int64_t steps_ = 0;
-  std::vector<Tensor<T>> velocity_;
+  ParameterStates<Tensor<T>> velocity_{"SGD", Stateful::trained_kind};
 };
 
 }  // namespace easy_diffusion::nn

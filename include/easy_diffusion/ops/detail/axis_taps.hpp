@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <utility>
 
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
-#include "easy_diffusion/ops/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 

@@ -29,7 +29,7 @@ void planned_product(const GatherPlan& plan, std::int64_t taps, std::int64_t cha
     gather_gemm(plan, in, make_panels(b, taps, channels, columns, strides, rows), epilogue, out);
     return;
   }
-  const Tensor<T> turned = stored_layout(b.store, static_cast<std::uint64_t>(LayoutKey::dot), [&] {
+  const SharedTensor<T> turned = b.laid_out(WeightLayout::dot, taps, channels, columns, strides, false, [&] {
     Tensor<T> result = Tensor<T>::uninitialized(Shape{columns, taps, channels});
     for (std::int64_t n = 0; n < columns; ++n)
       for (std::int64_t t = 0; t < taps; ++t)

@@ -52,7 +52,7 @@ struct ColumnPanels {
   const T* data = nullptr;
   std::int64_t tap_stride = 0, channel_stride = 0;  ///< of what is not packed
   bool is_packed = false;
-  Tensor<T> packed;
+  SharedTensor<T> packed;
 
   /// First element of a panel, and its strides.
   struct Panel {
@@ -113,10 +113,21 @@ struct StoredWeight {
   WeightStore<T>* store = nullptr;
 
   StoredWeight(const T* weight, WeightStore<T>* layouts = nullptr) : data(weight), store(layouts) {}
-};
 
-/// What a store calls the layouts.
-enum class LayoutKey : std::uint64_t { panels, dot, winograd_2, winograd_4, strided_2, strided_4, strided_5 };
+  /// What `make()` returns for a product of that many taps, channels and columns, kept where there is a store.
+  template <class Make>
+  [[nodiscard]] SharedTensor<T> laid_out(WeightLayout layout, std::int64_t taps, std::int64_t channels,
+                                         std::int64_t columns, PanelStrides strides, bool flipped, Make&& make) const {
+    if (store == nullptr) return make();
+    return store->get({.kernels = &easy_diffusion::detail::isa_mark,
+                       .weight = data,
+                       .layout = layout,
+                       .flipped = flipped,
+                       .extents = {taps, channels, columns},
+                       .strides = {strides.tap, strides.channel, strides.column}},
+                      make);
+  }
+};
 
 template <class T>
 Tensor<T> pack_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns, PanelStrides strides);
@@ -136,10 +147,10 @@ ColumnPanels<T> make_panels(StoredWeight<T> b, std::int64_t taps, std::int64_t c
     result.channel_stride = strides.channel;
     return result;
   }
-  result.packed = stored_layout(b.store, static_cast<std::uint64_t>(LayoutKey::panels),
-                         [&] { return pack_panels(b.data, taps, channels, columns, strides); });
+  result.packed = b.laid_out(WeightLayout::panels, taps, channels, columns, strides, false,
+                             [&] { return pack_panels(b.data, taps, channels, columns, strides); });
   result.is_packed = true;
-  result.data = std::as_const(result.packed).data();
+  result.data = result.packed.data();
   return result;
 }
 
@@ -193,7 +204,7 @@ struct TileRows {
 
 /// Stores a tile's sums. \param count of the `vectors * lanes` columns that exist
 template <int rows, int vectors, class T>
-inline void store_tile(const Pack<T> (&sum)[rows][vectors], const TileRows<T>& tile, std::int64_t column,
+inline void store_tile(const Array<Pack<T>, rows, vectors>& sum, const TileRows<T>& tile, std::int64_t column,
                        std::int64_t valid, const Epilogue<T>& epilogue) {
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
@@ -223,16 +234,16 @@ inline void gather_tile(const TileRows<T>& tile, std::int64_t channels, const ty
                         std::int64_t column, std::int64_t valid, const Epilogue<T>& epilogue) {
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
-  P sum[rows][vectors];
+  Array<P, rows, vectors> sum;
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < vectors; ++v) sum[r][v] = P(T(0));
   for (std::int64_t t = 0; t < tile.tap_count; ++t) {
-    const T* a[rows];
+    Array<const T*, rows> a;
     for (int r = 0; r < rows; ++r) a[r] = tile.in + (tile.rows[r].in + tile.taps[t].in);
     const T* b = panel.data + tile.taps[t].id * panel.tap_stride;
     const std::int64_t depth = single ? 1 : channels;
     for (std::int64_t c = 0; c < depth; ++c, b += panel.channel_stride) {
-      P row_of_b[vectors];
+      Array<P, vectors> row_of_b;
       for (int v = 0; v < vectors; ++v) row_of_b[v] = P::load(b + v * lanes);
       for (int r = 0; r < rows; ++r) {
         const P x(a[r][c]);
@@ -355,11 +366,11 @@ inline void gather_dot_tile(const TileRows<T>& tile, std::int64_t all_taps, std:
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
   for (std::int64_t n = 0; n < columns; ++n) {
-    P sum[rows];
+    Array<P, rows> sum;
     for (int r = 0; r < rows; ++r) sum[r] = P(T(0));
     for (std::int64_t t = 0; t < tile.tap_count; ++t) {
       const T* weight = b + (n * all_taps + tile.taps[t].id) * channels;
-      const T* a[rows];
+      Array<const T*, rows> a;
       for (int r = 0; r < rows; ++r) a[r] = tile.in + (tile.rows[r].in + tile.taps[t].in);
       std::int64_t c = 0;
       for (; c + lanes <= channels; c += lanes) {

@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "easy_diffusion/core/detail/isa.hpp"
 #include "easy_diffusion/core/parallel.hpp"
-#include "easy_diffusion/ops/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 

@@ -60,7 +60,7 @@ void sum_moments(const T* x, std::int64_t pixels, std::int64_t channels, T* sums
   const P one_over(T(1) / static_cast<T>(pixels));
   for_each_column<T>(channels, [&](std::int64_t first_channel, auto column) {
     constexpr int vectors = decltype(column)::vectors;
-    P sum[vectors], rest[vectors], square[vectors], mean[vectors];
+    Array<P, vectors> sum, rest, square, mean;
     for (int v = 0; v < vectors; ++v) sum[v] = rest[v] = square[v] = P(T(0));
     const T* in = x + first_channel;
     for (std::int64_t p = 0; p < pixels; ++p)
@@ -155,7 +155,7 @@ void group_norm_forward(const GroupNormGeometry& g, const T* x, const T* embeddi
     const std::int64_t pixels = g.pixels_of(b);
     for_each_column<T>(g.channels, [&](std::int64_t channel, auto column) {
       constexpr int vectors = decltype(column)::vectors;
-      P centre[vectors], scale[vectors], shift[vectors];
+      Array<P, vectors> centre, scale, shift;
       for (int v = 0; v < vectors; ++v) {
         centre[v] = column.load(s.row[0] + channel + v * P::lanes);
         scale[v] = column.load(s.row[1] + channel + v * P::lanes);
@@ -197,7 +197,8 @@ void group_norm_backward(const GroupNormGeometry& g, const T* x, const T* embedd
     const std::int64_t pixels = g.pixels_of(b);
     for_each_column<T>(g.channels, [&](std::int64_t channel, auto column) {
       constexpr int vectors = decltype(column)::vectors;
-      P centre[vectors], scale[vectors], shift[vectors], sum[sum_rows][vectors];
+      Array<P, vectors> centre, scale, shift;
+      Array<P, sum_rows, vectors> sum;
       for (int v = 0; v < vectors; ++v) {
         centre[v] = column.load(s.row[0] + channel + v * P::lanes);
         if constexpr (Activation::active) {
@@ -266,7 +267,7 @@ void group_norm_backward(const GroupNormGeometry& g, const T* x, const T* embedd
     const std::int64_t pixels = g.pixels_of(b);
     for_each_column<T>(g.channels, [&](std::int64_t channel, auto column) {
       constexpr int vectors = decltype(column)::vectors;
-      P centre[vectors], scale[vectors], slope[vectors], shift[vectors];
+      Array<P, vectors> centre, scale, slope, shift;
       for (int v = 0; v < vectors; ++v) {
         centre[v] = column.load(s.row[0] + channel + v * P::lanes);
         scale[v] = column.load(s.row[1] + channel + v * P::lanes);

@@ -7,7 +7,7 @@
 /// around: e = B (G w * A y).
 #pragma once
 
-#include "easy_diffusion/ops/detail/isa.hpp"
+#include "easy_diffusion/core/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 

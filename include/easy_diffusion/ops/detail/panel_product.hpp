@@ -75,11 +75,11 @@ inline void panel_tile(std::int64_t steps, const T* a, Strides strides, const T*
                        bool accumulate) {
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
-  P sum[rows][vectors];
+  Array<P, rows, vectors> sum;
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < vectors; ++v) sum[r][v] = accumulate ? P::load(c + r * c_stride + v * lanes) : P(T(0));
   for (std::int64_t s = 0; s < steps; ++s, panel += vectors * lanes, a += strides.steps) {
-    P b[vectors];
+    Array<P, vectors> b;
     for (int v = 0; v < vectors; ++v) b[v] = P::load(panel + v * lanes);
     for (int r = 0; r < rows; ++r) {
       const P x(a[r * strides.rows]);

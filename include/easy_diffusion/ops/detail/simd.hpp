@@ -21,11 +21,19 @@
 #pragma GCC diagnostic pop
 #endif
 
-#include "easy_diffusion/ops/detail/isa.hpp"
+#include "easy_diffusion/core/detail/isa.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
 #if !defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)
+
+static_assert(sizeof(xsimd::batch<float>) == easy_diffusion::detail::vector_bytes,
+              "easy_diffusion: xsimd's vectors are not those that core/detail/isa.hpp names this unit by; define "
+              "XSIMD_NO_SUPPORTED_ARCHITECTURE for kernels without vectors");
+#if defined(XSIMD_WITH_FMA3_AVX)
+static_assert(!easy_diffusion::detail::has_fma || XSIMD_WITH_FMA3_AVX == 1 || XSIMD_WITH_NEON == 1,
+              "easy_diffusion: xsimd was told not to fuse, but core/detail/isa.hpp names this unit by fused products");
+#endif
 
 template <class T>
 struct Pack {
@@ -97,12 +105,20 @@ inline Pack<T> silu_gradient(Pack<T> u, Pack<T> dy) {
   return dy * s * fma(u, one - s, one);
 }
 
-/// Vector registers the instruction set has; decides the size of register tiles.
-#if defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr int vector_registers = 32;
-#else
-inline constexpr int vector_registers = 16;
-#endif
+/// Of this unit; they decide the size of register tiles.
+using easy_diffusion::detail::vector_registers;
+
+/// T [n][more]..., for lengths that are signed and depend on templates: g++ warns of their sign where T has constructors.
+template <class T, int n, int... more>
+struct ArrayOf {
+  using type = typename ArrayOf<T, more...>::type[static_cast<std::size_t>(n)];
+};
+template <class T, int n>
+struct ArrayOf<T, n> {
+  using type = T[static_cast<std::size_t>(n)];
+};
+template <class T, int... n>
+using Array = typename ArrayOf<T, n...>::type;
 
 /// f(0), f(1), ..., f(n - 1), each with its number as a constant: arrays of vectors that only such loops index stay in
 /// registers.
@@ -183,7 +199,7 @@ inline void transpose_square(const T* from, std::int64_t from_stride, std::int64
     *to = *from;
   } else {
     constexpr std::make_integer_sequence<int, lanes> all;
-    Vector<T> rows[lanes];
+    Vector<T> rows[static_cast<std::size_t>(lanes)];
     for (int i = 0; i < lanes; ++i) {
       if (i < count)
         std::memcpy(&rows[i], from + i * from_stride, sizeof rows[i]);
@@ -192,7 +208,7 @@ inline void transpose_square(const T* from, std::int64_t from_stride, std::int64
     }
     // Dealing the rows out like cards, log2(lanes) times.
     for (int round = 1; round < lanes; round *= 2) {
-      Vector<T> dealt[lanes];
+      Vector<T> dealt[static_cast<std::size_t>(lanes)];
       for (int i = 0; i < lanes / 2; ++i) {
         dealt[2 * i] = zip<T, 0>(rows[i], rows[i + lanes / 2], all);
         dealt[2 * i + 1] = zip<T, 1>(rows[i], rows[i + lanes / 2], all);

@@ -37,15 +37,15 @@ template <int rows, int vectors, class T>
 inline void weight_tile(const WeightBlock<T>& block, const WeightRow* row, std::int64_t column) {
   using P = Pack<T>;
   constexpr std::int64_t lanes = P::lanes;
-  P sum[rows][vectors];
+  Array<P, rows, vectors> sum;
   for (int r = 0; r < rows; ++r)
     for (int v = 0; v < vectors; ++v) sum[r][v] = P(T(0));
-  std::int64_t offset[rows];
+  Array<std::int64_t, rows> offset;
   for (int r = 0; r < rows; ++r) offset[r] = row[r].in;
   for (std::int64_t p = 0; p < block.count; ++p) {
     const std::int64_t x = block.pixels[p].in;
     const T* y = block.dy + block.pixels[p].out + column;
-    P row_of_y[vectors];
+    Array<P, vectors> row_of_y;
     for (int v = 0; v < vectors; ++v) row_of_y[v] = P::load(y + v * lanes);
     for (int r = 0; r < rows; ++r) {
       const P a(block.in[x + offset[r]]);
@@ -76,7 +76,7 @@ inline void weight_edge(const WeightBlock<T>& block, WeightRow first, std::int64
   constexpr std::int64_t lanes = P::lanes;
   for (std::int64_t c = 0; c < channels; c += lanes) {
     const std::int64_t count = std::min(lanes, channels - c);
-    P sum[some];
+    Array<P, some> sum;
     for (P& s : sum) s = P(T(0));
     for (std::int64_t p = 0; p < block.count; ++p) {
       const T* x = block.in + (block.pixels[p].in + first.in + c);
@@ -85,7 +85,7 @@ inline void weight_edge(const WeightBlock<T>& block, WeightRow first, std::int64
       for (int j = 0; j < some; ++j) sum[j] = fma(a, P(y[j]), sum[j]);
     }
     for (int j = 0; j < some; ++j) {
-      T buffer[lanes];
+      Array<T, lanes> buffer;
       sum[j].store(buffer);
       for (std::int64_t i = 0; i < count; ++i) block.db[(first.row + c + i) * block.columns + column + j] += buffer[i];
     }
@@ -143,7 +143,7 @@ void weight_gemm(const GatherPlan& plan, std::int64_t taps, std::int64_t channel
   if (pieces > 1) partial = Tensor<T>(Shape{pieces, size});
   parallel_for(0, groups * pieces, 1, [&](std::int64_t first_item, std::int64_t last_item) {
     GatherPlan::Pixel pixels[block_pixels];
-    WeightRow rows[std::max<std::int64_t>(together, 4 * 64)];
+    WeightRow rows[static_cast<std::size_t>(std::max<std::int64_t>(together, 4 * 64))];
     while (first_item < last_item) {
       const std::int64_t piece = first_item / groups;
       const std::int64_t first = first_item % groups;

@@ -135,9 +135,9 @@ class Winograd {
 
   /// Writes every element of `out`. \param strides of `weight`, whose taps count backwards where `flipped`
   void run(const T* in, StoredWeight<T> weight, PanelStrides strides, bool flipped, const Epilogue<T>& epilogue, T* out) {
-    constexpr LayoutKey key = m == 2 ? LayoutKey::winograd_2 : LayoutKey::winograd_4;
-    u_ = stored_layout(weight.store, static_cast<std::uint64_t>(key),
-                [&] { return transform_weight(weight.data, strides, flipped); });
+    constexpr WeightLayout layout = m == 2 ? WeightLayout::winograd_2 : WeightLayout::winograd_4;
+    u_ = weight.laid_out(layout, 9, g_.in_c, g_.out_c, strides, flipped,
+                         [&] { return transform_weight(weight.data, strides, flipped); });
     const std::int64_t all = g_.batch * tiles_h_ * tiles_w_;
     const std::int64_t bytes = points * (g_.in_c + g_.out_c) * static_cast<std::int64_t>(sizeof(T));
     const Rounds rounds = plan_rounds(all, bytes, u_.size() * static_cast<std::int64_t>(sizeof(T)));
@@ -215,15 +215,15 @@ class Winograd {
               const T* from = weight + (flipped ? 8 - t : t) * strides.tap + c * strides.channel + column;
               g[t] = g_.out_c - column >= lanes ? P::load(from) : load_partial(from, g_.out_c - column);
             }
-            P rows[side][3];
+            Array<P, side, 3> rows;
             for (int j = 0; j < 3; ++j) {
               const P in_column[3] = {g[j], g[3 + j], g[6 + j]};
-              P out_column[side];
+              Array<P, side> out_column;
               Minimal<m>::template weight<T>(in_column, out_column);
               for (int i = 0; i < side; ++i) rows[i][j] = out_column[i];
             }
             for (int i = 0; i < side; ++i) {
-              P u[side];
+              Array<P, side> u;
               Minimal<m>::template weight<T>(rows[i], u);
               for (int j = 0; j < side; ++j)
                 u[j].store(panel + (i * side + j) * u_stride_ + v * lanes);
@@ -251,9 +251,9 @@ class Winograd {
         const T* const corner = in + ((at.sample * g_.in_h + top) * g_.in_w + left) * g_.in_c;
         const bool inside = top >= 0 && left >= 0 && top + side <= g_.in_h && left + side <= g_.in_w;
         for_vectors<T>(g_.in_c, [&](std::int64_t c, auto vector) {
-          P columns[side][side];  // [point of the column][column]
+          Array<P, side, side> columns;  // [point of the column][column]
           for (int j = 0; j < side; ++j) {
-            P d[side];
+            Array<P, side> d;
             if (inside) {
               unrolled<side>([&](auto i) { d[i] = vector.load(corner + (i * g_.in_w + j) * g_.in_c + c); });
             } else {
@@ -262,13 +262,13 @@ class Winograd {
                 d[i] = there ? vector.load(corner + (i * g_.in_w + j) * g_.in_c + c) : P(T(0));
               }
             }
-            P v[side];
+            Array<P, side> v;
             Minimal<m>::input(d, v);
             unrolled<side>([&](auto i) { columns[i][j] = v[i]; });
           }
           T* to = between.v.data() + k * g_.in_c + c;
           for (int i = 0; i < side; ++i) {
-            P v[side];
+            Array<P, side> v;
             Minimal<m>::input(columns[i], v);
             unrolled<side>([&](auto j) {
               vector.store(v[j], to);
@@ -318,9 +318,10 @@ class Winograd {
         const std::int64_t columns = std::min<std::int64_t>(m, g_.out_w - at.x);
         for_vectors<T>(g_.out_c, [&](std::int64_t c, auto vector) {
           const T* from = between.q.data() + k * g_.out_c + c;
-          P half[m][side];  // [column of results][row of points]
+          Array<P, m, side> half;  // [column of results][row of points]
           for (int i = 0; i < side; ++i) {
-            P q[side], r[m];
+            Array<P, side> q;
+            Array<P, m> r;
             unrolled<side>([&](auto j) {
               q[j] = vector.load(from);
               from += between.q_stride;
@@ -330,7 +331,7 @@ class Winograd {
           }
           const P bias = epilogue.bias != nullptr ? vector.load(epilogue.bias + c) : P(T(0));
           for (int j = 0; j < columns; ++j) {
-            P y[m];
+            Array<P, m> y;
             Minimal<m>::template output<T>(half[j], y);
             for (int i = 0; i < rows; ++i) {
               const std::int64_t to = corner + (i * g_.out_w + j) * g_.out_c + c;
@@ -351,9 +352,10 @@ class Winograd {
         const TileAt at = tile(first_tile + k);
         const T* const corner = dout + ((at.sample * g_.out_h + at.y) * g_.out_w + at.x) * g_.out_c;
         for_vectors<T>(g_.out_c, [&](std::int64_t c, auto vector) {
-          P columns[side][m];  // [point of the column][column]
+          Array<P, side, m> columns;  // [point of the column][column]
           for (int j = 0; j < m; ++j) {
-            P y[m], q[side];
+            Array<P, m> y;
+            Array<P, side> q;
             for (int i = 0; i < m; ++i)
               y[i] = at.y + i < g_.out_h && at.x + j < g_.out_w
                          ? vector.load(corner + (i * g_.out_w + j) * g_.out_c + c)
@@ -363,7 +365,7 @@ class Winograd {
           }
           T* to = between.q.data() + k * g_.out_c + c;
           for (int i = 0; i < side; ++i) {
-            P q[side];
+            Array<P, side> q;
             Minimal<m>::output_back(columns[i], q);
             unrolled<side>([&](auto j) {
               vector.store(q[j], to);
@@ -407,9 +409,10 @@ class Winograd {
       const T* const from = du + first * g_.out_c;
       T* const to = dweight + first * g_.out_c;
       for_vectors<T>((last - first) * g_.out_c, [&](std::int64_t i, auto vector) {
-        P rows[3][side];
+        Array<P, 3, side> rows;
         for (int v = 0; v < side; ++v) {
-          P u[side], g[3];
+          Array<P, side> u;
+          Array<P, 3> g;
           for (int k = 0; k < side; ++k) u[k] = vector.load(from + (k * side + v) * size + i);
           Minimal<m>::weight_back(u, g);
           unrolled<3>([&](auto k) { rows[k][v] = g[k]; });
@@ -429,7 +432,7 @@ class Winograd {
   UnitConvolution g_;
   std::int64_t tiles_h_, tiles_w_, padded_;
   std::int64_t u_stride_;  ///< from a point to the next
-  Tensor<T> u_;            ///< transformed weights, [point][panel][in_c][columns of the panel]
+  SharedTensor<T> u_;      ///< transformed weights, [point][panel][in_c][columns of the panel]
 };
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

@@ -25,8 +25,8 @@ struct StridedPoints {
   static constexpr int count = axis * axis;
   static constexpr int weights = axis_weights * axis_weights;
 
-  std::array<std::array<int, axis>, axis> place{};
-  std::array<int, weights + 1> first{};  ///< place of each weight, and the end
+  std::array<std::array<int, static_cast<std::size_t>(axis)>, static_cast<std::size_t>(axis)> place{};
+  std::array<int, static_cast<std::size_t>(weights) + 1> first{};  ///< place of each weight, and the end
 
   constexpr StridedPoints() {
     int next = 0;
@@ -102,13 +102,13 @@ class StridedWinograd {
 
   /// Even elements of d through B^T, odd ones as they are.
   static void split(const P* d, P* v) {
-    P even[n + 1];
+    Array<P, n + 1> even;
     unrolled<n + 1>([&](auto i) { even[i] = d[2 * i]; });
     Filter::input(even, v);
     unrolled<n>([&](auto i) { v[n + 1 + i] = d[2 * i + 1]; });
   }
   static void join(const P* v, P* d) {
-    P even[n + 1];
+    Array<P, n + 1> even;
     Filter::input_back(v, even);
     unrolled<n + 1>([&](auto i) { d[2 * i] = even[i]; });
     unrolled<n>([&](auto i) { d[2 * i + 1] = v[n + 1 + i]; });
@@ -144,9 +144,9 @@ class StridedWinograd {
                 const T* const corner = large + ((picture * g_.large_h + top) * g_.large_w + left) * g_.large_c;
                 const bool inside = top >= 0 && left >= 0 && top + axis <= g_.large_h && left + axis <= g_.large_w;
                 for_vectors<T>(g_.large_c, [&](std::int64_t c, auto vector) {
-                  P columns[axis][axis];  // [point of the column][column]
+                  Array<P, axis, axis> columns;  // [point of the column][column]
                   for (int j = 0; j < axis; ++j) {
-                    P d[axis];
+                    Array<P, axis> d;
                     if (inside) {
                       unrolled<axis>([&](auto i) { d[i] = vector.load(corner + (i * g_.large_w + j) * g_.large_c + c); });
                     } else {
@@ -156,13 +156,13 @@ class StridedWinograd {
                         d[i] = there ? vector.load(corner + (i * g_.large_w + j) * g_.large_c + c) : P(T(0));
                       }
                     }
-                    P v[axis];
+                    Array<P, axis> v;
                     split(d, v);
                     unrolled<axis>([&](auto i) { columns[i][j] = v[i]; });
                   }
                   T* const to = places.data() + k * g_.large_c + c;
                   for (int i = 0; i < axis; ++i) {
-                    P v[axis];
+                    Array<P, axis> v;
                     split(columns[i], v);
                     unrolled<axis>([&](auto j) { vector.store(v[j], to + at[static_cast<std::size_t>(i * axis + j)]); });
                   }
@@ -178,9 +178,9 @@ class StridedWinograd {
                 const T* const corner = small + ((picture * g_.small_h + y) * g_.small_w + x) * g_.small_c;
                 const bool inside = y + n <= g_.small_h && x + n <= g_.small_w;
                 for_vectors<T>(g_.small_c, [&](std::int64_t c, auto vector) {
-                  P columns[axis][n];  // [point of the column][column]
+                  Array<P, axis, n> columns;  // [point of the column][column]
                   for (int j = 0; j < n; ++j) {
-                    P d[n];
+                    Array<P, n> d;
                     if (inside) {
                       unrolled<n>([&](auto i) { d[i] = vector.load(corner + (i * g_.small_w + j) * g_.small_c + c); });
                     } else {
@@ -189,13 +189,13 @@ class StridedWinograd {
                                    ? vector.load(corner + (i * g_.small_w + j) * g_.small_c + c)
                                    : P(T(0));
                     }
-                    P q[axis];
+                    Array<P, axis> q;
                     expand(d, q);
                     unrolled<axis>([&](auto i) { columns[i][j] = q[i]; });
                   }
                   T* const to = places.data() + k * g_.small_c + c;
                   for (int i = 0; i < axis; ++i) {
-                    P q[axis];
+                    Array<P, axis> q;
                     expand(columns[i], q);
                     unrolled<axis>([&](auto j) { vector.store(q[j], to + at[static_cast<std::size_t>(i * axis + j)]); });
                   }
@@ -211,15 +211,16 @@ class StridedWinograd {
                 const std::int64_t corner = ((picture * g_.small_h + y) * g_.small_w + x) * g_.small_c;
                 for_vectors<T>(g_.small_c, [&](std::int64_t c, auto vector) {
                   const T* const from = places.data() + k * g_.small_c + c;
-                  P rows[n][axis];  // [column of results][row of points]
+                  Array<P, n, axis> rows;  // [column of results][row of points]
                   for (int i = 0; i < axis; ++i) {
-                    P q[axis], r[n];
+                    Array<P, axis> q;
+                    Array<P, n> r;
                     unrolled<axis>([&](auto j) { q[j] = vector.load(from + at[static_cast<std::size_t>(i * axis + j)]); });
                     reduce(q, r);
                     unrolled<n>([&](auto j) { rows[j][i] = r[j]; });
                   }
                   for (int j = 0; j < n && x + j < g_.small_w; ++j) {
-                    P r[n];
+                    Array<P, n> r;
                     reduce(rows[j], r);
                     for (int i = 0; i < n && y + i < g_.small_h; ++i)
                       finish(r[i], vector, c, corner + (i * g_.small_w + j) * g_.small_c + c, epilogue, small);
@@ -265,9 +266,9 @@ class StridedWinograd {
       const std::int64_t left = k % tiles_w_ * 2 * n - g_.padding;
       const bool inside = top >= 0 && top + axis <= g_.large_h;
       const T* const from = products + k * g_.large_c;
-      P rows[axis][axis];  // [column of results][row of points]
+      Array<P, axis, axis> rows;  // [column of results][row of points]
       for (int i = 0; i < axis; ++i) {
-        P q[axis], r[axis];
+        Array<P, axis> q, r;
         unrolled<axis>([&](auto j) { q[j] = vector.load(from + at[static_cast<std::size_t>(i * axis + j)]); });
         join(q, r);
         unrolled<axis>([&](auto j) { rows[j][i] = r[j]; });
@@ -275,7 +276,7 @@ class StridedWinograd {
       const std::int64_t step = g_.large_w * g_.large_c;
       for (int j = 0; j < axis; ++j) {
         if (left + j < 0 || left + j >= g_.large_w) continue;
-        P r[axis];
+        Array<P, axis> r;
         join(rows[j], r);
         T* const to = large + picture + (top * g_.large_w + left + j) * g_.large_c;
         const auto add = [&](auto i) { vector.store(vector.load(to + i * step) + r[i], to + i * step); };
@@ -301,10 +302,12 @@ class StridedWinograd {
   static std::int64_t first_place(std::int64_t weight) { return points.first[static_cast<std::size_t>(weight)]; }
 
   void take_weight(StoredWeight<T> weight, PanelStrides strides, std::int64_t channels, std::int64_t columns) {
-    constexpr LayoutKey key = n == 2 ? LayoutKey::strided_2 : n == 4 ? LayoutKey::strided_4 : LayoutKey::strided_5;
+    constexpr WeightLayout layout = n == 2   ? WeightLayout::strided_2
+                                    : n == 4 ? WeightLayout::strided_4
+                                             : WeightLayout::strided_5;
     u_stride_ = spread(channels * ((columns + lanes - 1) / lanes * lanes));
-    u_ = stored_layout(weight.store, static_cast<std::uint64_t>(key),
-                [&] { return transform_weight(weight.data, strides, channels, columns); });
+    u_ = weight.laid_out(layout, 9, channels, columns, strides, false,
+                         [&] { return transform_weight(weight.data, strides, channels, columns); });
   }
 
   Tensor<T> transform_weight(const T* weight, PanelStrides strides, std::int64_t channels,
@@ -329,15 +332,15 @@ class StridedWinograd {
               const T* from = weight + t * strides.tap + c * strides.channel + column;
               g[t] = columns - column >= lanes ? P::load(from) : load_partial(from, columns - column);
             }
-            P rows[axis_weights][3];
+            Array<P, axis_weights, 3> rows;
             for (int j = 0; j < 3; ++j) {
-              P u[axis_weights];
+              Array<P, axis_weights> u;
               Filter::weight(g[j], g[6 + j], u);
               u[n + 1] = g[3 + j];
               for (int i = 0; i < axis_weights; ++i) rows[i][j] = u[i];
             }
             for (int i = 0; i < axis_weights; ++i) {
-              P u[axis_weights];
+              Array<P, axis_weights> u;
               Filter::weight(rows[i][0], rows[i][2], u);
               u[n + 1] = rows[i][1];
               for (int j = 0; j < axis_weights; ++j)
@@ -390,7 +393,7 @@ class StridedWinograd {
   ConvolutionGeometry g_;
   std::int64_t tiles_h_, tiles_w_;
   std::int64_t u_stride_ = 0;  ///< from a weight to the next
-  Tensor<T> u_;  ///< transformed weights, [weight][panel][channel][columns of the panel]
+  SharedTensor<T> u_;          ///< transformed weights, [weight][panel][channel][columns of the panel]
 };
 
 }  // namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail

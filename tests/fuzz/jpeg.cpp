@@ -1,0 +1,7 @@
+// JPEG.
+#include "pictures.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  easy_diffusion::fuzz::read_picture_after("\xFF\xD8\xFF", data, size);
+  return 0;
+}
