@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,7 +30,7 @@ class PerceptualDistance {
 
   struct Context {
     typename Trunk::Context trunk;
-    std::vector<Tensor<T>> x, target;  ///< features
+    std::vector<SharedTensor<T>> x, target;  ///< features
   };
 
   enum class Weights { linear, ones };
@@ -65,8 +66,8 @@ class PerceptualDistance {
       if (stages != nullptr) stages->push_back(std::move(stage));
     }
     if (ctx != nullptr) {
-      ctx->x = std::move(seen);
-      ctx->target = std::move(wanted);
+      ctx->x.assign(std::make_move_iterator(seen.begin()), std::make_move_iterator(seen.end()));
+      ctx->target.assign(std::make_move_iterator(wanted.begin()), std::make_move_iterator(wanted.end()));
     }
     return distance;
   }
