@@ -141,6 +141,10 @@ TEST_CASE("multistep samplers have the order they declare from their own start",
     check_order(errors_from_start(DpmSolver3M<S>(), late_levels), DpmSolver3M<S>::traits.order);
   }
   SECTION("UniPC-3") { check_order(errors_from_start(UniPc<S, 3>(), late_levels), UniPc<S, 3>::traits.order); }
+  SECTION("UniPC-3 from much noise") {
+    UniPc<S, 3> sampler;
+    for (const OrderGrid grid : order_grids) check_order(flow_errors(sampler, grid), UniPc<S, 3>::traits.best_order);
+  }
   SECTION("DEIS-3") { check_order(errors_from_start(Deis<S, 3>(), late_levels), Deis<S, 3>::traits.order); }
   SECTION("DEIS-4") { check_order(errors_from_start(Deis<S, 4>(), late_levels), Deis<S, 4>::traits.order); }
 }

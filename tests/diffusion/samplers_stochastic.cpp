@@ -101,6 +101,12 @@ TEST_CASE("steppers of stochastic equations keep their weak order as samplers", 
       CHECK(line.r2 > 0.98);
     }
   };
+  const auto on_linear = [&](auto sampler) {
+    for (const OrderGrid grid : {OrderGrid::karras, OrderGrid::log_snr})
+      check_order(weak_errors(sampler, grid), decltype(sampler)::traits.best_order);
+  };
+  on_linear(ReverseStepper<sde::StratonovichHeun<V>>(path));
+  on_linear(ReverseStepper<sde::StratonovichMidpoint<V>>(path));
   at_least(ReverseStepper<sde::StratonovichHeun<V>>(path));
   at_least(ReverseStepper<sde::StratonovichMidpoint<V>>(path));
   at_least(ReverseStepper<sde::ReversibleHeun<V>>(path));

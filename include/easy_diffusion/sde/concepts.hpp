@@ -57,6 +57,7 @@ struct StepperTraits {
   int drift_evaluations = 0;      ///< a step
   int diffusion_evaluations = 0;  ///< a step
   bool uses_space_time = false;   ///< asks the noise for dZ beside dW
+  double weak_order_linear = 0;   ///< on additive noise where the drift is linear, if that is above `weak_order`
 };
 
 /// What a stepper for ordinary equations declares and a test measures.

@@ -27,7 +27,7 @@ class Deis : public detail::EpsilonMultistep<S, order> {
  public:
   static constexpr SamplerTraits traits{.order = std::min(order, 2),
                                         .best_order = order > 2 ? order : 0,
-                                        .best_where = best_where::with_past,
+                                        .best_where = best_where::exact_past,
                                         .history = order - 1};
 
   void start(const NoiseLevels& levels) {

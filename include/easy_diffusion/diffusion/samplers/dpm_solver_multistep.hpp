@@ -29,7 +29,7 @@ class DpmSolverMultistep {
   using state_type = S;
   static constexpr SamplerTraits traits{.order = std::min(order, 2),
                                         .best_order = order > 2 ? order : 0,
-                                        .best_where = best_where::with_past,
+                                        .best_where = best_where::exact_past,
                                         .history = order - 1};
 
   [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const noexcept { return levels.steps(); }

@@ -43,7 +43,11 @@ consteval SamplerTraits reverse_stepper_traits() {
   if constexpr (sde::is_ode_stepper<Stepper>) {
     return {.order = static_cast<int>(Stepper::traits.order), .history = Stepper::traits.history, .any_start = false};
   } else {
-    return {.order = static_cast<int>(Stepper::traits.weak_order), .stochastic = true, .any_start = false};
+    return {.order = static_cast<int>(Stepper::traits.weak_order),
+            .best_order = static_cast<int>(Stepper::traits.weak_order_linear),
+            .best_where = best_where::linear,
+            .stochastic = true,
+            .any_start = false};
   }
 }
 
@@ -54,7 +58,7 @@ consteval SamplerTraits reverse_stepper_traits() {
 /// whatever the process of x: dy = sqrt(2 s) dW forwards. So a stepper meets one process only, and steps of the length
 /// of s. Its noise is asked for as it asks, with a variance of |dt| = s_s - s_t. A step to a clean state is the
 /// predicted x0, with one evaluation. The order is what the stepper declares (of a stochastic one the weak order,
-/// rounded down); some do better on noise that is additive.
+/// rounded down); some do better where the denoiser is linear (`best_order`).
 /// \tparam Stepper `sde::EulerMaruyama<S>`, `sde::RungeKutta4<S>`, ...
 template <class Stepper>
 class ReverseStepper {

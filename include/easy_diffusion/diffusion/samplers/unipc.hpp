@@ -23,7 +23,7 @@ namespace easy_diffusion::diffusion {
 ///
 /// The p of a step is at most one more than the evaluations before it, and the number of steps left before a clean end. The
 /// first step, corrected, leaves an error of third order: what UniPC-3 has beyond that shows where the run has a past
-/// (`remember`), or begins at so much noise that x0 hardly changes. A step from pure noise is of order 1 and not corrected.
+/// (`remember`), or begins at so much noise that x0 hardly changes: there its order is 4 (`best_order`). A step from pure noise is of order 1 and not corrected.
 template <sde::State S, int order>
 class UniPc {
   static_assert(order >= 1 && order <= 3, "UniPc: the order is 1, 2 or 3");

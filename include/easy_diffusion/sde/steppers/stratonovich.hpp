@@ -25,7 +25,8 @@ class StratonovichHeun {
                                         .calculus = Calculus::stratonovich,
                                         .noise_types = {true, true, true, true},
                                         .drift_evaluations = 2,
-                                        .diffusion_evaluations = 2};
+                                        .diffusion_evaluations = 2,
+                                        .weak_order_linear = 2.0};
   static constexpr double error_order = 0.5;  ///< of the Euler step that is compared with
 
   /// \throw whatever the system or the noise throws; `x` is untouched then
@@ -81,7 +82,8 @@ class StratonovichMidpoint {
                                         .calculus = Calculus::stratonovich,
                                         .noise_types = {true, true, true, true},
                                         .drift_evaluations = 2,
-                                        .diffusion_evaluations = 2};
+                                        .diffusion_evaluations = 2,
+                                        .weak_order_linear = 2.0};
 
   /// \throw whatever the system or the noise throws; `x` is untouched then
   template <class System, class Noise>
