@@ -40,6 +40,8 @@ if(EASY_DIFFUSION_MODELS)
   add_library(easy_diffusion::models ALIAS easy_diffusion_models)
   set_target_properties(easy_diffusion_models PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(easy_diffusion_models PUBLIC easy_diffusion PRIVATE easy_diffusion_warnings)
+  # It instantiates most of the public headers: they are quiet for whoever compiles with these too.
+  target_compile_options(easy_diffusion_models PRIVATE -Wconversion -Wsign-conversion)
   # In its own files too: a model takes the operations from the file that instantiates them.
   target_compile_definitions(easy_diffusion_models PUBLIC EASY_DIFFUSION_EXTERN_TEMPLATES)
   set(easy_diffusion_for_programs easy_diffusion_models)

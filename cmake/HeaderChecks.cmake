@@ -4,6 +4,9 @@
 #     Compiles every *.hpp under <include folder> alone, and twice in a row: a header that leans on what its
 #     includer happened to include first, or that lacks an include guard, is an error of the build.
 #
+# easy_diffusion_every_header(<file> <include folder>)
+#     Writes a header that includes every *.hpp under <include folder>.
+#
 # easy_diffusion_link_twice(<target> <include folder> LINK <libraries>...)
 #     A program of two translation units, both with every header: a function that is not inline is an error
 #     of the linker.
@@ -24,6 +27,15 @@ function(easy_diffusion_write_if_different path text)
     endif()
   endif()
   file(WRITE "${path}" "${text}")
+endfunction()
+
+function(easy_diffusion_every_header file folder)
+  easy_diffusion_header_names(names "${folder}")
+  set(text "#pragma once\n")
+  foreach(name IN LISTS names)
+    string(APPEND text "#include \"${name}\"\n")
+  endforeach()
+  easy_diffusion_write_if_different("${file}" "${text}")
 endfunction()
 
 function(easy_diffusion_lone_headers target folder)
@@ -47,12 +59,9 @@ endfunction()
 
 function(easy_diffusion_link_twice target folder)
   cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
-  easy_diffusion_header_names(names "${folder}")
-  set(text "")
-  foreach(name IN LISTS names)
-    string(APPEND text "#include \"${name}\"\n")
-  endforeach()
   set(place "${CMAKE_CURRENT_BINARY_DIR}/${target}_sources")
+  easy_diffusion_every_header("${place}/every_header.hpp" "${folder}")
+  set(text "#include \"every_header.hpp\"\n")
   easy_diffusion_write_if_different("${place}/first.cpp" "${text}\nint main() { return 0; }\n")
   easy_diffusion_write_if_different("${place}/second.cpp" "${text}")
   add_executable(${target} "${place}/first.cpp" "${place}/second.cpp")

@@ -46,11 +46,14 @@ class GnuplotScript {
     return line(io::shortened(io::printable(text), longest));
   }
 
-  /// The same for a mark of an axis, where gnuplot takes % for the beginning of a number's format.
+  /// The same for a mark of an axis. gnuplot takes a % in it for the beginning of a number's format, of 50 bytes at most.
   [[nodiscard]] std::string tick(std::string_view text, std::size_t longest) {
+    const std::string plain = io::printable(text);
     std::string result;
-    for (const char c : io::shortened(io::printable(text), longest))
-      result += c == '%' ? std::string("%%") : std::string(1, c);
+    do {
+      result.clear();
+      for (const char c : io::shortened(plain, longest)) result += c == '%' ? std::string("%%") : std::string(1, c);
+    } while (result.size() > 48 && result.find('%') != std::string::npos && --longest > 0);
     return line(result);
   }
 

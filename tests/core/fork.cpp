@@ -2,12 +2,12 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cstdint>
 #include <thread>
+
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"

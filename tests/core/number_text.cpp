@@ -12,6 +12,7 @@
 
 #include "support/catch.hpp"
 #include "support/comma_locale.hpp"
+#include "support/skip.hpp"
 
 using namespace easy_diffusion;
 
@@ -74,7 +75,10 @@ TEST_CASE("numbers are written as printf does in the C locale, and come back", "
 
 TEST_CASE("a decimal comma of the locale is not seen", "[core][locale]") {
   const test::CommaLocale comma;
-  if (comma.in_force()) CHECK(printed("%.*g", 0.5, 6) == "0,5");  // so that this test is one
+  if (comma.in_force())
+    CHECK(printed("%.*g", 0.5, 6) == "0,5");  // so that this test is one
+  else
+    test::skip("the comma: this C library takes no locale from a folder");
   CHECK(number_text(0.5) == "0.5");
   CHECK(number_text(1234567.5, 9) == "1234567.5");
   CHECK(fixed_text(-1234.5, 2) == "-1234.50");

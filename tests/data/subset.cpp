@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/pictures.hpp"
@@ -17,7 +18,10 @@ namespace {
 
 /// Pictures of one pixel that is their number.
 ImageDataset numbered(std::int64_t count, std::vector<std::int64_t> labels = {}) {
-  ImageDataset set{.name = "set", .images = Tensor<std::uint8_t>({count, 1, 1, 1}), .labels = std::move(labels), .class_names = {}};
+  ImageDataset set{.name = "set",
+                   .images = Tensor<std::uint8_t>({count, 1, 1, 1}),
+                   .labels = std::move(labels),
+                   .class_names = {}};
   for (std::int64_t i = 0; i < count; ++i) set.images[i] = static_cast<std::uint8_t>(i);
   set.validate();
   return set;

@@ -89,7 +89,8 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 bool same_bits(const S& a, const S& b) {
-  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
+  return a.shape() == b.shape() &&
+         std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
 }
 
 bool same_traits(const SamplerTraits& a, const SamplerTraits& b) {
@@ -101,7 +102,8 @@ SamplerOptions usual_options() { return {.path = schedule_path(Schedule::linear(
 
 }  // namespace
 
-TEST_CASE("a sampler behind one type gives the bits, evaluations and views of its own type", "[diffusion][any_sampler]") {
+TEST_CASE("a sampler behind one type gives the bits, evaluations and views of its own type",
+          "[diffusion][any_sampler]") {
   const NoiseLevels levels = noise_levels(Schedule::linear(), 7);
   std::set<std::string> names;
   for_each_sampler<S>([&](const char* name, const SamplerOptions& defaults, const auto& make) {
@@ -229,12 +231,13 @@ TEST_CASE("any noise reaches a sampler behind one type, and what one lacks is mi
 }
 
 TEST_CASE("an option is taken by exactly the samplers whose defaults have it", "[diffusion][any_sampler]") {
-  const std::vector<std::pair<const char*, SamplerOptions>> given = {{"eta", {.eta = 0.25}},
-                                                                     {"variance", {.variance = VarianceType::fixed_large}},
-                                                                     {"churn", {.churn = 1.0}},
-                                                                     {"tolerance", {.tolerance = 1e-2}},
-                                                                     {"signal-to-noise ratio", {.signal_to_noise = 0.2}},
-                                                                     {"Langevin rule", {.langevin_rule = sde::LangevinRule::song_2021}}};
+  const std::vector<std::pair<const char*, SamplerOptions>> given = {
+      {"eta", {.eta = 0.25}},
+      {"variance", {.variance = VarianceType::fixed_large}},
+      {"churn", {.churn = 1.0}},
+      {"tolerance", {.tolerance = 1e-2}},
+      {"signal-to-noise ratio", {.signal_to_noise = 0.2}},
+      {"Langevin rule", {.langevin_rule = sde::LangevinRule::song_2021}}};
   std::size_t options_in_all = 0;
   for_each_sampler_option([&](const char*, auto) { ++options_in_all; });
   CHECK(given.size() == options_in_all);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/diffusion/denoiser.hpp"
 #include "easy_diffusion/diffusion/gaussian_mixture.hpp"
 #include "easy_diffusion/diffusion/level_path.hpp"
@@ -138,11 +139,24 @@ struct Broken {
 }  // namespace
 
 TEST_CASE("every combination is finite, or refused where it must be", "[diffusion][grid]") {
+  constexpr auto count = static_cast<std::int64_t>(Schedule::names.size());
+  std::array<Tally, 2 * Schedule::names.size()> tallies;
+  parallel_for(0, 2 * count, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      const std::string_view name = Schedule::names[static_cast<std::size_t>(i / 2)];
+      const Schedule schedule = Schedule::by_name(name);
+      Tally& its_own = tallies[static_cast<std::size_t>(i)];
+      if (i % 2 == 0)
+        run_schedule(std::string(name), schedule, its_own);
+      else
+        run_schedule(std::string(name) + " with zero terminal SNR", schedule.with_zero_terminal_snr(), its_own);
+    }
+  });
   Tally tally;
-  for (const std::string_view name : Schedule::names) {
-    const Schedule schedule = Schedule::by_name(name);
-    run_schedule(std::string(name), schedule, tally);
-    run_schedule(std::string(name) + " with zero terminal SNR", schedule.with_zero_terminal_snr(), tally);
+  for (const Tally& its_own : tallies) {
+    tally.cells += its_own.cells;
+    tally.refused += its_own.refused;
+    tally.wrong.insert(tally.wrong.end(), its_own.wrong.begin(), its_own.wrong.end());
   }
   INFO(tally.wrong.size() << " wrong cells");
   for (std::size_t i = 0; i < std::min<std::size_t>(tally.wrong.size(), 20); ++i) FAIL_CHECK(tally.wrong[i]);

@@ -154,13 +154,13 @@ TEST_CASE("what is wrong is told on one line, whatever it quotes", "[examples][o
   std::vector<std::string> texts = test::hostile_texts("victim");
   for (std::string& text : test::mixed_hostile_texts("victim", 300)) texts.push_back(std::move(text));
   for (const std::string& text : texts) {
-    check_refused(run({}, [&](examples::CommandLine&) { throw IoError(text + ": cannot open"); }), "cannot open");
+    check_refused(run({}, [&](examples::CommandLine&) { throw IoError("cannot open: " + text); }), "cannot open");
     check_refused(run({}, [&](examples::CommandLine&) { throw std::filesystem::filesystem_error("cannot", text, {}); }),
                   "cannot");
     if (text.find('\0') != std::string::npos) continue;
-    check_refused(run_options({"--number", text}), "");
-    check_refused(run_options({"--" + text}), "");
-    check_refused(run_options({"--number", "1", "--out=" + text + "/" + std::string(300, 'x')}), "--out");
+    check_refused(run_options({"--number", "x" + text}), "--number");
+    check_refused(run_options({"--x" + text}), "");
+    check_refused(run_options({"--out=/dev/null/" + text}), "--out: cannot make the folder '/dev/null/");
   }
   const Run other = run({}, [](examples::CommandLine&) { throw std::runtime_error("\x1b[2J"); });
   CHECK(other.code == 1);

@@ -1,6 +1,7 @@
 // What is drawn and written of names that are no names. Every text of a plot may come from outside.
 #include "support/gnuplot.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdlib>
@@ -8,6 +9,8 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
@@ -137,7 +140,13 @@ TEST_CASE("texts are drawn as they are", "[examples][plot]") {
       if (wanted.empty()) return;  // nothing is drawn of it
       ++compared;
       INFO(wanted);
-      CHECK(std::find(drawn.begin(), drawn.end(), wanted) != drawn.end());
+      const std::string_view end = "…";
+      CHECK(std::any_of(drawn.begin(), drawn.end(), [&](const std::string& text_drawn) {
+        // A mark of an axis with % in it may be shorter.
+        const bool shorter = longest == 20 && wanted.find('%') != std::string::npos && text_drawn.ends_with(end);
+        return text_drawn == wanted || (shorter && text_drawn.size() > 20 &&
+                                        wanted.starts_with(text_drawn.substr(0, text_drawn.size() - end.size())));
+      }));
     };
     expect_drawn(texts[i], 90);
     expect_drawn(texts[i + 1], 70);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the fuzz targets and runs each for a while.
-# shellcheck source=../../scripts/common.sh
+# shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../scripts/common.sh"
 
 usage() {
@@ -30,7 +30,7 @@ while [ $# -gt 0 ]; do
     --help | -h) usage; exit 0 ;;
     -*) refuse "unknown option $1" ;;
     *)
-      [ -f "$repository/tests/fuzz/$1.cpp" ] && [ "$1" != seeds ] || refuse "there is no target $1"
+      if ! [ -f "$repository/tests/fuzz/$1.cpp" ] || [ "$1" = seeds ]; then refuse "there is no target $1"; fi
       targets+=("$1")
       ;;
   esac

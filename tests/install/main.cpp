@@ -35,6 +35,13 @@ int main() {
                                           &width, &height, &channels, 0);
   if (pixels == nullptr || width != 3 || height != 2 || pixels[5] != 255) return 1;
   stbi_image_free(pixels);
+  // And by the library; a JPEG that is none as well: libpng and libjpeg are linked.
+  if (easy_diffusion::io::decode_image(png, "a.png")[5] != 1.0f) return 1;
+  const std::byte damaged[] = {std::byte{0xFF}, std::byte{0xD8}, std::byte{0xFF}};
+  try {
+    static_cast<void>(easy_diffusion::io::decode_image(damaged, "a.jpg"));
+    return 1;
+  } catch (const easy_diffusion::FormatError&) {}
   if (zlibVersion() == nullptr || GifErrorString(D_GIF_ERR_OPEN_FAILED) == nullptr) return 1;
   return nlohmann::json::parse("[1, 2]").size() == 2 ? 0 : 1;
 }

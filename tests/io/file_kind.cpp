@@ -66,7 +66,7 @@ const std::vector<Wrong>& wrong_files() {
       {"JSON", "{\n  \"architecture\": \"UNet\"\n}\n", "a JSON text"},
       {"index", "{\"metadata\": {}, \"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\"}}",
        "the index of weights"},
-      {"text", "Please ask for access.\n", "it is a text"},
+      {"text", "Please ask for access.\n", "a text"},
       {"PNG", "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"s, "a PNG picture"},
       {"zeros", std::string(5000, '\0'), "zero bytes"},
   };
@@ -105,8 +105,9 @@ TEST_CASE("the library's own files in place of each other", "[io][kind]") {
   io::write_safetensors(folder / "safetensors", {{"x", x}});
   spill(folder / "idx", idx_file(8, {3}, "abc"));
   const auto as_safetensors = [](const auto& p) { static_cast<void>(io::SafetensorsFile::open(p)); };
-  CHECK_THAT(refused(folder / "npy", as_safetensors), ContainsSubstring("it is an npy array"));
-  CHECK_THAT(refused(folder / "idx", as_safetensors), ContainsSubstring("it is an IDX file"));
+  CHECK_THAT(refused(folder / "npy", as_safetensors),
+             ContainsSubstring("expected a safetensors file, got an npy array"));
+  CHECK_THAT(refused(folder / "idx", as_safetensors), ContainsSubstring("got an IDX file"));
   const auto as_npy = [](const auto& p) { static_cast<void>(io::read_npy<float>(p)); };
   CHECK_THAT(refused(folder / "safetensors", as_npy), ContainsSubstring("it is a safetensors file"));
   CHECK_THAT(refused(folder / "idx", as_npy), ContainsSubstring("it is an IDX file"));

@@ -106,19 +106,19 @@ TEST_CASE("PNG: every kind decodes to the same numbers as by stb", "[io]") {
             int w = 0;
             int h = 0;
             int found = 0;
-            const auto* bytes = reinterpret_cast<const stbi_uc*>(file.data());
+            const auto* bytes = reinterpret_cast<const unsigned char*>(file.data());
             const auto size = static_cast<int>(file.size());
             Tensor<double> expected;
             const auto take = [&](auto* numbers, double white) {
               REQUIRE(numbers != nullptr);
               expected = Tensor<double>({h, w, channels == 0 ? found : channels});
               for (std::int64_t i = 0; i < expected.size(); ++i) expected[i] = numbers[i] / white;
-              stbi_image_free(numbers);
+              std::free(numbers);
             };
             if (depth == 16)
-              take(stbi_load_16_from_memory(bytes, size, &w, &h, &found, channels), 65535.0);
+              take(io::detail::stbi_load_16_from_memory(bytes, size, &w, &h, &found, channels), 65535.0);
             else
-              take(stbi_load_from_memory(bytes, size, &w, &h, &found, channels), 255.0);
+              take(io::detail::stbi_load_from_memory(bytes, size, &w, &h, &found, channels), 255.0);
             CHECK(same(decoded<double>(file, {.channels = channels}), expected));
           }
         }

@@ -31,8 +31,8 @@ Tensor<float> convolve(const Tensor<float>& x, const Tensor<float>& weight, cons
   return y;
 }
 
-Tensor<float> transposed(const Tensor<float>& x, const Tensor<float>& weight, const ops::ConvTranspose2dOptions& options,
-                         Store* store) {
+Tensor<float> transposed(const Tensor<float>& x, const Tensor<float>& weight,
+                         const ops::ConvTranspose2dOptions& options, Store* store) {
   Tensor<float> y(ops::conv_transpose2d_output_shape(x.shape(), weight.shape(), options));
   ops::conv_transpose2d_forward(x.view(), weight.view(), {}, options, y.view(), store);
   return y;
@@ -78,7 +78,8 @@ TEST_CASE("products that share a store may differ in stride, extents and weight"
   const Tensor<float> other = random_tensor<float>({3, 3, 32, 32}, 3);
   const Tensor<float> rows = random_tensor<float>({200, 288}, 4), columns = random_tensor<float>({200, 32}, 5);
   // The same memory as matrices of other extents.
-  const TensorView<const float> tall(weight.data(), {288, 32}), square(weight.data(), {32, 32}), wide(weight.data(), {32, 288});
+  const TensorView<const float> tall(weight.data(), {288, 32}), square(weight.data(), {32, 32}),
+      wide(weight.data(), {32, 288});
   for (int again = 0; again < 2; ++again) {
     for (const std::int64_t stride : {1, 2, 3}) {
       CHECK(same_bits(convolve(x, weight, {stride, 1}, &store), convolve(x, weight, {stride, 1}, nullptr)));
@@ -99,8 +100,12 @@ TEST_CASE("a layout is made once and found again", "[ops][weight_store]") {
       return Tensor<float>(Shape{2}, value);
     });
   };
-  const ops::WeightKey key{.kernels = &store, .weight = &made, .layout = ops::WeightLayout::panels, .flipped = false,
-                           .extents = {1, 2, 3}, .strides = {6, 3, 1}};
+  const ops::WeightKey key{.kernels = &store,
+                           .weight = &made,
+                           .layout = ops::WeightLayout::panels,
+                           .flipped = false,
+                           .extents = {1, 2, 3},
+                           .strides = {6, 3, 1}};
   CHECK(get(key, 1)[0] == 1);
   CHECK(get(key, 2)[0] == 1);
   CHECK(made == 1);
@@ -112,7 +117,8 @@ TEST_CASE("a layout is made once and found again", "[ops][weight_store]") {
   others[3].flipped = true;
   others[4].extents = {1, 3, 2};
   others[5].strides = {6, 1, 3};
-  for (std::size_t i = 0; i < others.size(); ++i) CHECK(get(others[i], static_cast<float>(10 + i))[0] == static_cast<float>(10 + i));
+  for (std::size_t i = 0; i < others.size(); ++i)
+    CHECK(get(others[i], static_cast<float>(10 + i))[0] == static_cast<float>(10 + i));
   for (std::size_t i = 0; i < others.size(); ++i) CHECK(get(others[i], 0)[0] == static_cast<float>(10 + i));
   CHECK(made == 7);
   store.clear();
@@ -127,8 +133,12 @@ TEST_CASE("several threads may ask a store at once", "[ops][weight_store]") {
     for (int t = 0; t < 4; ++t)
       threads.emplace_back([&] {
         for (std::int64_t k = 0; k < 50; ++k) {
-          const ops::WeightKey key{.kernels = nullptr, .weight = nullptr, .layout = ops::WeightLayout::panels,
-                                   .flipped = false, .extents = {k, 0, 0}, .strides = {}};
+          const ops::WeightKey key{.kernels = nullptr,
+                                   .weight = nullptr,
+                                   .layout = ops::WeightLayout::panels,
+                                   .flipped = false,
+                                   .extents = {k, 0, 0},
+                                   .strides = {}};
           const auto value = static_cast<float>(k);
           const auto kept = store.get(key, [&] { return Tensor<float>(Shape{4}, value); });
           if (kept[0] != value || kept[3] != value) ++wrong;
@@ -144,8 +154,12 @@ TEST_CASE("a child does not wait for a layout that another thread was making", "
   Store store;
   std::atomic<bool> making{false}, finish{false};
   const auto key = [](std::int64_t k) {
-    return ops::WeightKey{.kernels = nullptr, .weight = nullptr, .layout = ops::WeightLayout::panels, .flipped = false,
-                          .extents = {k, 0, 0}, .strides = {}};
+    return ops::WeightKey{.kernels = nullptr,
+                          .weight = nullptr,
+                          .layout = ops::WeightLayout::panels,
+                          .flipped = false,
+                          .extents = {k, 0, 0},
+                          .strides = {}};
   };
   const auto make = [] { return Tensor<float>(Shape{4}, 1.0F); };
   std::thread other([&] {

@@ -34,6 +34,13 @@ wait_for() { # wait_for <file>: until it is there, at most half a minute
   done
 }
 
+wait_for_text() { # wait_for_text <text> <file>: until it has been printed, at most half a minute
+  for _ in $(seq 600); do
+    sleep 0.05
+    grep -qF -- "$1" "$2" 2> /dev/null && break
+  done
+}
+
 start() { # start <log> <command...>: in the background; sets pid. Scripts start such programs with Ctrl-C ignored: not this one
   local log=$1
   shift

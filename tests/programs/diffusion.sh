@@ -88,7 +88,7 @@ refused "--inpaint" sample "${model[@]}" --inpaint mask.pgm --out bad
 refused "none.png" sample "${model[@]}" --init none.png --out bad
 
 start unfinished.log "$programs/sample_ddpm" "${model[@]}" --samples 100000 --steps 1000 --out unfinished
-sleep 1
+wait_for_text evaluations unfinished.log
 interrupted unfinished.log $pid
 check "nothing of an interrupted run" test -z "$(ls unfinished)"
 
@@ -129,7 +129,7 @@ check "its rows add up to the total" total_of_rows bound
 check "of the whole chain" bound --checkpoint whole/checkpoint.safetensors --steps 0 --out bound_whole
 check "a row for each of 4 steps, and the prior" test "$(wc -l < bound_whole/bound.csv)" -eq 6
 start bound.log "$programs/bound_ddpm" "${model[@]}" --pictures 10000 --out bound_stopped
-sleep 1
+wait_for_text "held-out pictures" bound.log
 interrupted bound.log $pid
 check "no bound of an interrupted run" test -z "$(ls bound_stopped)"
 check "an absolute variance" train --variance learned --loss hybrid --steps 3 --out absolute

@@ -78,6 +78,9 @@ if [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ]; then
   check "one without a name in Chinese" grep -q "1  left out: 1 without a name, 0 without a picture" fruit.log
   "$program" "${own[@]}" --groups Symbols --languages zh --out small > heart.log 2>&1
   check "the heart alone" grep -q "1  pictures of 32x32 with captions (zh)" heart.log
+  printf '# group: \033[2Jx\n1F347 ; fully-qualified\n' > escape.txt
+  "$program" --emoji-test escape.txt --annotations xml --size 16 --out small > escape.log 2>&1
+  check "a group's name is shown, not obeyed" grep -qF '1  \u001b[2Jx' escape.log
   refused "no emoji of these groups" emoji "${own[@]}" --languages other
   refused "no emoji of these groups" emoji "${own[@]}" --languages inherited
 else

@@ -119,7 +119,7 @@ if [ -x "$programs/train_ddpm" ] && [ -x "$programs/sample_ddpm" ]; then
   check "a diffusion model" "$programs/train_ddpm" "${small[@]}" --steps 3 --out ddpm
   start adaptive.log "$programs/sample_ddpm" --checkpoint ddpm/checkpoint.safetensors --sampler rk45 --tolerance 1e-6 --steps 1 \
     --samples 1 --out adaptive
-  sleep 1
+  wait_for_text evaluations adaptive.log
   interrupted adaptive.log $pid
   said "interrupted; nothing was written" adaptive.log
   check "nothing of it" test -z "$(ls adaptive)"
@@ -134,6 +134,17 @@ if [ -x "$programs/train_ddpm" ] && [ -x "$programs/sample_ddpm" ]; then
   refused "snapshot_00000003.safetensors" "${ddpm[@]}" --snapshot-every 3 --out unsaved
   check "a snapshot that cannot be written: the training is kept" test "$(steps_of unsaved)" = 3
 fi
+
+# --- a loss that is no number: the last good state stays, and can be gone on with -----------------------------------------
+wild=("$programs/train_score_model" "${small[@]}" --model unet_transformer --learning-rate 1000)
+refused "is not finite at step 2" "${wild[@]}" --steps 40 --checkpoint-every 1 --out diverged
+refused "diverged/checkpoint.safetensors is as it was after step 1, and another run can start --from it" \
+  "${wild[@]}" --steps 40 --resume --out diverged
+check "diverged: step 1 is kept" test "$(steps_of diverged)" = 1
+check "diverged: so is the log" test "$(wc -l < diverged/loss.csv)" -eq 2
+check "diverged: the file can be gone on with" "${wild[@]}" --steps 1 --resume --out diverged
+refused "there is no checkpoint yet" "${wild[@]}" --steps 40 --out diverged_at_once
+check "diverged: no checkpoint of it" test ! -e diverged_at_once/checkpoint.safetensors
 
 # --- two runs, one folder ----------------------------------------------------------------------------------------------
 start owner.log "$programs/train_score_model" "${small[@]}" --steps 1000000 --checkpoint-every 3 --out owned

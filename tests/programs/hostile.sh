@@ -28,7 +28,7 @@ names=(
   $'`touch pwned`'
   $'\'"$(touch pwned); touch pwned #'
   $'\e]0;title\a\e[2J\e[31m red'
-  $'=1+1,"quoted" 100% {/Bold b}_x^y @z \\'
+  $'=1+1,"quoted" 100% {Bold b}_x^y @z \\'
   $'\u202egpj.exe \u009b31m'
 )
 for split in train test; do
@@ -64,6 +64,8 @@ fi
 if command -v gnuplot > /dev/null; then
   check "the similarity of classes is drawn" test -s "$out/samples/class_similarity.png"
   check "the loss is drawn" test -s "$out/score/loss.png"
+else
+  skip "plots: gnuplot is not installed"
 fi
 check "a line for each pair in the table" test "$(wc -l < "$out/samples/class_similarity.csv")" -eq 37
 check "nothing was obeyed" test -z "$(find . -name pwned)"
@@ -83,8 +85,8 @@ for program in train_score_model train_classifier; do
   refused "--out: expected a folder, got ''" run $program --out ""
   refused "'file' is a file and no folder" run $program --out file/a/b
   refused "name too long" run $program --out "$long"
-  for number in nan inf "" 1e999 -1; do refused "--learning-rate: expected a number from" run $program --learning-rate="$number" --out bad; done
-  for number in nan inf "" 1e99 1.5 -1; do refused "--seed: expected a whole number from 0 to 18446744073709551615" run $program --seed="$number" --out bad; done
+  for number in nan inf "" 1e999 -1; do refused "--learning-rate: expected a number from" run $program --learning-rate "$number" --out bad; done
+  for number in nan inf "" 1e99 1.5 -1; do refused "--seed: expected a whole number from 0 to 18446744073709551615" run $program --seed "$number" --out bad; done
 done
 refused "--checkpoint: expected a text, got ''" run sample_score_model --checkpoint "" --out bad
 refused "file/x: cannot open: Not a directory" run sample_score_model --checkpoint file/x --out bad

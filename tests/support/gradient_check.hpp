@@ -26,6 +26,7 @@
 namespace easy_diffusion::test {
 
 inline constexpr double gradient_tolerance = 1e-7;
+inline constexpr double step_between_kinks = 0x1p-22;
 
 /// Which derivatives are measured.
 enum class Entries {
@@ -81,8 +82,11 @@ struct Checked {
 
 /// `forward` is called with the values as they stand in `tensors`; the scalar is sum(w * output).
 /// The error of a tensor is max |analytic - numeric| / (max |numeric| + 0.1 median of those maxima over the tensors).
+/// \param step of the differences: 2^-10 leaves the least roundoff; functions with kinks (rectifiers, absolute values) need a
+///             step that is unlikely to meet one, `step_between_kinks`
 inline GradientReport compare_with_differences(std::vector<Checked>& tensors, const Tensor<double>& w,
-                                               const std::function<Tensor<double>()>& forward, Entries entries) {
+                                               const std::function<Tensor<double>()>& forward, Entries entries,
+                                               double step = 0x1p-10) {
   // Differences are taken of the outputs, element by element, before they are summed: less roundoff.
   const auto slope = [&](const std::function<void(double)>& move, double h) {
     std::array<Tensor<double>, 4> y;
@@ -112,7 +116,7 @@ inline GradientReport compare_with_differences(std::vector<Checked>& tensors, co
     if (!(gradient.shape() == value.shape()) || gradient.empty()) {
       return {std::nan(""), tensors[k].name + " (its gradient has another shape)"};
     }
-    const auto step_of = [](double x) { return std::ldexp(1.0, -10) * std::max(1.0, std::abs(x)); };
+    const auto step_of = [step](double x) { return step * std::max(1.0, std::abs(x)); };
     const auto element = [&](std::int64_t i) {
       const double x = value[i];
       take(gradient[i], slope([&](double h) { value[i] = x + h; }, step_of(x)));
@@ -136,7 +140,7 @@ inline GradientReport compare_with_differences(std::vector<Checked>& tensors, co
                          [&](double h) {
                            for (std::int64_t i = 0; i < value.size(); ++i) value[i] = before[i] + h * direction[i];
                          },
-                         std::ldexp(1.0, -10)));
+                         step));
     }
     if (std::isnan(error)) return {error, tensors[k].name};
     maxima.push_back(largest_numeric);
@@ -154,7 +158,8 @@ inline GradientReport compare_with_differences(std::vector<Checked>& tensors, co
 
 /// Gradients of the inputs and of every trained parameter.
 template <class Layer, std::size_t N>
-GradientReport check_gradients(Layer& layer, Inputs<N> inputs, Entries entries = Entries::every) {
+GradientReport check_gradients(Layer& layer, Inputs<N> inputs, Entries entries = Entries::every,
+                               double step = 0x1p-10) {
   typename Layer::Context ctx;
   const Tensor<double> w = random_tensor<double>(run_forward(layer, inputs, &ctx).shape(), 99);
   nn::zero_gradients(layer);
@@ -172,7 +177,7 @@ GradientReport check_gradients(Layer& layer, Inputs<N> inputs, Entries entries =
         typename Layer::Context fresh;  // as in training, with the same noise each time
         return run_forward(fixed, inputs, &fresh);
       },
-      entries);
+      entries, step);
 }
 
 /// Copies of all gradients, in the order of the visit; empty where frozen.

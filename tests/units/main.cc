@@ -121,9 +121,9 @@ void check_linear(std::span<const Unit* const> all) {
     layer.weight.value = numbers({33, out}, 5);
     const Tensor<float> dy = numbers({130, out}, 6);
     Tensor<float> as_pictures = x, weight = layer.weight.value, gradient = dy;
-    const Sums sums = convolve(std::move(as_pictures).reshaped({130, 1, 1, 33}),
-                               std::move(weight).reshaped({1, 1, 33, out}), 1, 0,
-                               std::move(gradient).reshaped({130, 1, 1, out}));
+    const Sums sums =
+        convolve(std::move(as_pictures).reshaped({130, 1, 1, 33}), std::move(weight).reshaped({1, 1, 33, out}), 1, 0,
+                 std::move(gradient).reshaped({130, 1, 1, out}));
     layer.weight.hold();
     for (const Unit* a : all)
       for (const Unit* b : all) {
@@ -147,7 +147,9 @@ void check_attention(std::span<const Unit* const> all) {
   const Tensor<float> q = numbers(shape, 7), k = numbers(shape, 8), v = numbers(shape, 9);
   const float scale = 0.7F;
   std::vector<double> want(static_cast<std::size_t>(q.size()));
-  const auto at = [](std::int64_t n, std::int64_t l, std::int64_t h) { return (n * length + l) * heads * width + h * width; };
+  const auto at = [](std::int64_t n, std::int64_t l, std::int64_t h) {
+    return (n * length + l) * heads * width + h * width;
+  };
   for (std::int64_t n = 0; n < 2; ++n)
     for (std::int64_t h = 0; h < heads; ++h)
       for (std::int64_t i = 0; i < length; ++i) {

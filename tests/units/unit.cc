@@ -1,9 +1,9 @@
 // One unit of the program: `link_units.cmake` compiles it with UNIT_NUMBER 0, 1 and 2 and UNIT_NAME unit_0, unit_1 and
 // unit_2, each with flags of its own.
 
-#include "units.hpp"
-
 #include "easy_diffusion/ops/attention.hpp"
+
+#include "units.hpp"
 
 namespace units {
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -104,6 +105,15 @@ TEST_CASE("a value that is refused is shown shortly, however deep or long it is"
     static_cast<void>(keywords.text("text", "a", {"a"}));
   });
   CHECK_THAT(refusal<FormatError>([&] { zoo::Keywords("who", deep); }), ContainsSubstring(brackets));
+
+  CHECK_THAT(refusal<FormatError>([&] {
+               network({{"architecture", "UNet"}, {"channels", std::vector<int>(1'000'000, 1)}});
+             }),
+             ContainsSubstring("\"channels\": expected a list of at most 64 whole numbers, got [1,1,1"));
+  CHECK_THAT(refusal<FormatError>([&] {
+               network({{"architecture", "UNetTransformerArchResBlock"}, {"res_num", 1'000'000}});
+             }),
+             ContainsSubstring("\"res_num\": expected a whole number from 1 to 64, got 1000000"));
 
   json keys = {{"architecture", "UNet"}};
   for (int i = 0; i < 10'000; ++i) keys["unknown" + std::to_string(i)] = i;

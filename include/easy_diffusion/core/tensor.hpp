@@ -259,7 +259,9 @@ class SharedTensor {
 
   /// A tensor of one's own: these elements where nobody else has them, a copy where somebody does.
   [[nodiscard]] Tensor<T> owned() && {
-    return is_only_owner() ? std::move(tensor_) : Tensor<T>(std::as_const(tensor_));
+    Tensor<T> given = std::move(tensor_);  // from now on this is no owner, also where a copy is made
+    if (given.is_only_owner()) return given;
+    return Tensor<T>(std::as_const(given));
   }
 
  private:

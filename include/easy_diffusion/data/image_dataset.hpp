@@ -19,7 +19,7 @@ struct ImageDataset {
   Tensor<std::uint8_t> images;           ///< [N, H, W, C], 0 (black) to 255 (white)
   std::vector<std::int64_t> labels;      ///< [N], the class of each picture; or none
   std::vector<std::string> class_names;  ///< what the classes are called; or none
-  std::vector<std::string> left_out;     ///< files beside the pictures that are none, for a word to the user
+  std::vector<std::string> left_out{};   ///< files beside the pictures that are none, for a word to the user
 
   [[nodiscard]] std::int64_t size() const noexcept { return images.empty() ? 0 : images.extent(0); }
   [[nodiscard]] std::int64_t height() const noexcept { return images.extent(1); }

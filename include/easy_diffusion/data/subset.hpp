@@ -40,8 +40,12 @@ namespace easy_diffusion::data {
 /// \throw ValueError for a number that the set does not have, or for none
 [[nodiscard]] inline ImageDataset subset(const ImageDataset& set, std::span<const std::int64_t> numbers) {
   if (numbers.empty()) throw ValueError(set.name + ": expected at least one picture to take, got none");
-  ImageDataset result{.name = set.name, .images = {}, .labels = {}, .class_names = set.class_names};
-  result.images = Tensor<std::uint8_t>::uninitialized(set.images.shape().with_front(static_cast<std::int64_t>(numbers.size())));
+  const Shape shape = set.images.shape().with_front(static_cast<std::int64_t>(numbers.size()));
+  ImageDataset result{.name = set.name,
+                      .images = Tensor<std::uint8_t>::uninitialized(shape),
+                      .labels = {},
+                      .class_names = set.class_names,
+                      .left_out = set.left_out};
   const std::int64_t bytes = set.images.size() / set.size();
   std::uint8_t* to = result.images.data();
   for (const std::int64_t number : numbers) {

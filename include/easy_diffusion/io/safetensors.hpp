@@ -131,19 +131,24 @@ class SafetensorsFile {
 
   void read_header(std::span<const std::byte> bytes) {
     const auto refuse = [&](const std::string& expected) {
-      throw FormatError(path_ + ": not a safetensors file: expected " + expected + detail::but_got(bytes));
+      throw FormatError(path_ + ": not a safetensors file: expected " + expected);
+    };
+    // What the first bytes say of another kind of file is clearer than the number that they make as a length.
+    const auto refuse_kind = [&] {
+      const std::string kind = detail::known_kind(bytes);
+      if (!kind.empty()) throw FormatError(path_ + ": expected a safetensors file, got " + kind);
     };
     std::uint64_t length = 0;
     if (bytes.size() < sizeof length) refuse("at least 8 bytes, got " + std::to_string(bytes.size()));
     std::memcpy(&length, bytes.data(), sizeof length);
+    const bool begins = bytes.size() > sizeof length && bytes[sizeof length] == std::byte{'{'};
+    if (length > detail::safetensors_max_header || (bytes.size() > sizeof length && !begins)) refuse_kind();
     if (length > detail::safetensors_max_header)
       refuse("a header of at most " + std::to_string(detail::safetensors_max_header) + " bytes, got " +
              std::to_string(length));
-    // White space in front is valid JSON, but not a valid header.
-    if (bytes.size() > sizeof length && bytes[sizeof length] != std::byte{'{'})
+    if (bytes.size() > sizeof length && !begins)  // white space in front is valid JSON, but not a valid header
       throw FormatError(path_ + ": header, byte 0: expected '{', got " +
-                        detail::in_quotes(std::string(1, static_cast<char>(bytes[sizeof length]))) +
-                        detail::but_got(bytes));
+                        detail::in_quotes(std::string(1, static_cast<char>(bytes[sizeof length]))));
     if (length > bytes.size() - sizeof length)
       throw FormatError(path_ + ": the file ends early: expected a header of " + std::to_string(length) +
                         " bytes, got " + std::to_string(bytes.size() - sizeof length));

@@ -76,9 +76,10 @@ enum class Layout {
 struct Initial {
   enum class Rule { constant, uniform, normal } rule = Rule::constant;
   double scale = 0;  ///< the constant, the bound of the uniform (-scale, scale), or the standard deviation
+  double mean = 0;   ///< of the normal one
 
   static Initial constant(double value) { return {Rule::constant, value}; }
-  static Initial normal(double deviation) { return {Rule::normal, deviation}; }
+  static Initial normal(double deviation, double mean = 0) { return {Rule::normal, deviation, mean}; }
   /// PyTorch's default for weights and biases: uniform in +-1/sqrt(fan_in).
   static Initial fan_in(std::int64_t inputs) {
     return {Rule::uniform, inputs > 0 ? 1.0 / std::sqrt(static_cast<double>(inputs)) : 0.0};
@@ -169,6 +170,8 @@ void initialize(Model& model, std::uint64_t seed) {
       case Initial::Rule::normal:
         fill_normal(parameter.value.span(), address);
         for (T& x : parameter.value) x *= scale;
+        if (entry.initial.mean != 0)
+          for (T& x : parameter.value) x += static_cast<T>(entry.initial.mean);
         break;
     }
   });

@@ -21,9 +21,9 @@ struct WeightKey {
   const void* kernels;  ///< the unit's kernels: others have other lanes (`detail::isa_mark`)
   const void* weight;   ///< the first element
   WeightLayout layout;
-  bool flipped;                          ///< taps count backwards
-  std::array<std::int64_t, 3> extents;   ///< taps, channels and columns of the product
-  std::array<std::int64_t, 3> strides;   ///< of each in the weight: which of its axes is summed over
+  bool flipped;                         ///< taps count backwards
+  std::array<std::int64_t, 3> extents;  ///< taps, channels and columns of the product
+  std::array<std::int64_t, 3> strides;  ///< of each in the weight: which of its axes is summed over
 
   friend bool operator==(const WeightKey&, const WeightKey&) = default;
 };

@@ -24,7 +24,9 @@ class NoiseRef {
   NoiseRef(Noise& noise)
       : noise_(const_cast<void*>(static_cast<const void*>(std::addressof(noise)))),
         follows_time_(sde::follows_time(noise)),
-        z_([](void* source, const Step& step, S& z) { sde::standard_increment(*static_cast<Noise*>(source), step, z); }),
+        z_([](void* source, const Step& step, S& z) {
+          sde::standard_increment(*static_cast<Noise*>(source), step, z);
+        }),
         dw_([](void* source, const Step& step, S& dw) { static_cast<Noise*>(source)->increment(step, dw); }),
         dw_and_dz_(space_time<Noise>()) {}
 
@@ -48,9 +50,7 @@ class NoiseRef {
   template <class Noise>
   static constexpr SpaceTimeIncrement space_time() {
     if constexpr (NoiseSource<Noise, S>) {
-      return [](void* source, const Step& step, S& dw, S& dz) {
-        static_cast<Noise*>(source)->increment(step, dw, dz);
-      };
+      return [](void* source, const Step& step, S& dw, S& dz) { static_cast<Noise*>(source)->increment(step, dw, dz); };
     } else {
       return nullptr;
     }

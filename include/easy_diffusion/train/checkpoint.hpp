@@ -247,8 +247,9 @@ class Checkpoint {
   template <class Model>
   void restore_frozen(Model& model) const {
     if (!file_.has_metadata("frozen")) return;
-    const auto names = nlohmann::json::parse(file_.metadata("frozen"), nullptr, false);
-    if (!names.is_array()) throw FormatError(file_.path() + ": metadata \"frozen\": expected a list of names in JSON");
+    const std::string where = file_.path() + ": metadata \"frozen\"";
+    const auto names = io::parse_json(file_.metadata("frozen"), where, "a list of names in JSON");
+    if (!names.is_array()) throw FormatError(where + ": expected a list of names in JSON");
     std::set<std::string> frozen;
     for (const auto& name : names) {
       if (!name.is_string())

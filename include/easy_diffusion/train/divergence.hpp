@@ -4,12 +4,12 @@
 
 #include <bit>
 #include <cstdint>
-#include <cstdio>
 #include <optional>
 #include <string>
 #include <type_traits>
 
 #include "easy_diffusion/core/error.hpp"
+#include "easy_diffusion/core/number_text.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 
 namespace easy_diffusion::train {
@@ -30,9 +30,7 @@ class DivergenceError : public ValueError {
  private:
   static std::string shown(std::optional<double> loss) {
     if (!loss) return {};
-    char text[40];
-    std::snprintf(text, sizeof text, " (loss %.6g)", *loss);
-    return text;
+    return " (loss " + number_text(*loss) + ")";
   }
 
   std::int64_t step_;

@@ -39,6 +39,9 @@ struct Architecture {
 
 namespace detail {
 
+/// Of a level. Settings from a file must not make a model of millions of layers.
+inline constexpr std::int64_t most_blocks = 64;
+
 /// `sigma` stands for the original's function argument: the output is divided by the deviation of that process; null: it
 /// is not divided.
 inline std::function<double(double)> read_marginal_std(Keywords& keywords, std::optional<double> otherwise) {
@@ -111,7 +114,7 @@ inline void read_residual(Keywords& keywords, nn::ResUNetConfig& config) {
 inline NetworkConfig read_arch_res_block(Keywords& keywords, nn::ResUNetConfig config) {
   read_residual(keywords, config);
   config.channels = keywords.wholes("channels", config.channels);
-  config.blocks = keywords.whole("res_num", config.blocks);
+  config.blocks = keywords.whole("res_num", config.blocks, most_blocks);
   for (const char* key : {"text_dim", "use_psp"}) keywords.unused(key);
   return config;
 }
@@ -120,7 +123,7 @@ inline NetworkConfig read_res_block_arch(Keywords& keywords, nn::ResUNetConfig c
   read_residual(keywords, config);
   config.attention_resolutions = keywords.wholes("attention_resolutions", *config.attention_resolutions);
   config.channels = nn::ResUNetConfig::ratios(config.model_channels, keywords.wholes("channels_ratio", {1, 2, 3, 5}));
-  config.blocks = keywords.whole("res_blocks", config.blocks);
+  config.blocks = keywords.whole("res_blocks", config.blocks, most_blocks);
   keywords.only("use_psp", false, "the original fails with it");
   keywords.only("use_spatial_transformer", true, "the original fails without it");
   return config;
@@ -145,7 +148,7 @@ inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
   config.channels = coder.whole("ch", config.channels);
   config.out_channels = coder.whole("out_ch", config.out_channels);
   config.factors = coder.wholes("ch_mult", {1, 2, 4, 8});
-  config.blocks = coder.whole("num_res_blocks", config.blocks);
+  config.blocks = coder.whole("num_res_blocks", config.blocks, most_blocks);
   config.attention_resolutions = coder.wholes("attn_resolutions", config.attention_resolutions);
   config.dropout = coder.number("dropout", config.dropout, 0, 1);
   config.resample_convolved = coder.flag("resamp_with_conv", true);

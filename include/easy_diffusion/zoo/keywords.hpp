@@ -31,10 +31,13 @@ class Keywords {
 
   [[nodiscard]] const std::string& who() const noexcept { return who_; }
 
-  /// Whole numbers from `least` to 2^24. \throw FormatError naming the key for anything else; so do the functions below
-  std::int64_t whole(const std::string& key, std::int64_t otherwise, std::int64_t least = 1) {
+  static constexpr std::int64_t largest = 1 << 24;
+  static constexpr std::size_t longest = 64;  ///< list
+
+  /// Whole numbers from 1 to `most`. \throw FormatError naming the key for anything else; so do the functions below
+  std::int64_t whole(const std::string& key, std::int64_t otherwise, std::int64_t most = largest) {
     const nlohmann::json* value = find(key);
-    return value == nullptr ? otherwise : to_whole(key, *value, least);
+    return value == nullptr ? otherwise : to_whole(key, *value, most);
   }
 
   /// The same, or null: nothing.
@@ -42,15 +45,16 @@ class Keywords {
     const nlohmann::json* value = find(key);
     if (value == nullptr) return otherwise;
     if (value->is_null()) return std::nullopt;
-    return to_whole(key, *value, 1);
+    return to_whole(key, *value, largest);
   }
 
   std::vector<std::int64_t> wholes(const std::string& key, std::vector<std::int64_t> otherwise) {
     const nlohmann::json* value = find(key);
     if (value == nullptr) return otherwise;
-    if (!value->is_array()) refuse(key, "a list of whole numbers", *value);
+    if (!value->is_array() || value->size() > longest)
+      refuse(key, "a list of at most " + std::to_string(longest) + " whole numbers", *value);
     std::vector<std::int64_t> result;
-    for (const auto& item : *value) result.push_back(to_whole(key, item, 1));
+    for (const auto& item : *value) result.push_back(to_whole(key, item, largest));
     return result;
   }
 
@@ -130,10 +134,9 @@ class Keywords {
     const auto found = json_->find(key);
     return found == json_->end() ? nullptr : &*found;
   }
-  std::int64_t to_whole(const std::string& key, const nlohmann::json& value, std::int64_t least) const {
-    constexpr std::int64_t most = 1 << 24;
-    if (!value.is_number_integer() || value.get<std::int64_t>() < least || value.get<std::int64_t>() > most)
-      refuse(key, "a whole number from " + std::to_string(least) + " to " + std::to_string(most), value);
+  std::int64_t to_whole(const std::string& key, const nlohmann::json& value, std::int64_t most) const {
+    if (!value.is_number_integer() || value.get<std::int64_t>() < 1 || value.get<std::int64_t>() > most)
+      refuse(key, "a whole number from 1 to " + std::to_string(most), value);
     return value.get<std::int64_t>();
   }
   double to_number(const std::string& key, const nlohmann::json& value, double low, double high) const {

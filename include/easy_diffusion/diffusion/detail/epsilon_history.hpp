@@ -88,7 +88,7 @@ class EpsilonMultistep {
   void remember(const NoiseLevel& level, const S& x, const S& x0) { history_.remember(level, x, x0); }
 
  protected:
-  EpsilonHistory<S, order> history_;
+  EpsilonHistory<S, std::size_t{order}> history_;
 };
 
 }  // namespace easy_diffusion::diffusion::detail

@@ -55,7 +55,9 @@ class AnySampler {
   struct Owned final : Interface {
     explicit Owned(Sampler s) : sampler(std::move(s)) {}
     [[nodiscard]] SamplerTraits traits() const noexcept override { return Sampler::traits; }
-    [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const override { return sampler.evaluations(levels); }
+    [[nodiscard]] std::int64_t evaluations(const NoiseLevels& levels) const override {
+      return sampler.evaluations(levels);
+    }
     [[nodiscard]] const S& predicted_x0() const override { return sampler.predicted_x0(); }
     void start(const NoiseLevels& levels) override { sampler.start(levels); }
     void step(const DenoiserRef<S>& denoiser, S& x, const NoiseLevels& levels, std::int64_t i,

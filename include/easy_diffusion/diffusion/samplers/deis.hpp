@@ -42,10 +42,10 @@ class Deis : public detail::EpsilonMultistep<S, order> {
     const NoiseLevel& to = levels[i + 1];
     history_.evaluate(denoiser, x, from);
     const std::size_t used = detail::step_order(order, history_.epsilon.count(), levels, i);
-    std::array<double, order> w{};
+    std::array<double, std::size_t{order}> w{};
     if (used > 1) {
       w = detail::integrated_lagrange(detail::history_nodes(history_.epsilon, used, 0, to), used,
-                                      detail::exponential_moments<order>(from.lambda() - to.lambda()));
+                                      detail::exponential_moments<std::size_t{order}>(from.lambda() - to.lambda()));
       w = detail::scaled(w, to.sigma);
     }
     history_.move(x, to, w, used);

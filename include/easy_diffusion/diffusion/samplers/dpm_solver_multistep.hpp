@@ -55,7 +55,7 @@ class DpmSolverMultistep {
   }
 
  private:
-  detail::History<S, order> history_;
+  detail::History<S, std::size_t{order}> history_;
 };
 
 template <sde::State S>

@@ -44,15 +44,15 @@ class Lms : public detail::EpsilonMultistep<S, order> {
     const NoiseLevel& to = levels[i + 1];
     const bool first_order = to.is_clean() || to.is_pure_noise();
     const std::size_t used = first_order ? 1 : history_.epsilon.count();
-    history_.move(x, to, used > 1 ? weights(to, used) : std::array<double, order>{}, used);
+    history_.move(x, to, used > 1 ? weights(to, used) : std::array<double, std::size_t{order}>{}, used);
   }
 
  private:
   /// alpha_t times the integrals over the step of the polynomials that are 1 at one of the levels and 0 at the others.
   /// Their degree is at most 3, for which Gauss's two points are exact.
-  [[nodiscard]] std::array<double, order> weights(const NoiseLevel& to, std::size_t used) const {
+  [[nodiscard]] std::array<double, std::size_t{order}> weights(const NoiseLevel& to, std::size_t used) const {
     constexpr double reach = 0.57735026918962576451;  // 1 / sqrt(3)
-    std::array<double, order> nodes{}, w{};           // from where the step begins
+    std::array<double, std::size_t{order}> nodes{}, w{};           // from where the step begins
     const double begin = history_.epsilon.level(0).noise_to_signal();
     for (std::size_t j = 0; j < used; ++j) nodes[j] = history_.epsilon.level(j).noise_to_signal() - begin;
     const double length = to.noise_to_signal() - begin;

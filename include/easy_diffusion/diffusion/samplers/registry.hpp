@@ -65,8 +65,9 @@ void for_each_sampler_entry(F&& f) {
   f("dpm2", Defaults{.eta = 0.0}, []<class S>(Options o) { return Dpm2<S>(o.path, {.eta = *o.eta}); });
   f("heun", Defaults{}, []<class S>(Options) { return Heun<S>(); });
   f("rk4", Defaults{}, []<class S>(Options o) { return ReverseStepper<sde::RungeKutta4<S>>(o.path); });
-  f("rk45", Defaults{.tolerance = 1e-3},
-    []<class S>(Options o) { return RungeKutta45<S>(o.path, {.tolerances = {*o.tolerance, *o.tolerance}}); });
+  f("rk45", Defaults{.tolerance = 1e-3}, []<class S>(Options o) {
+    return RungeKutta45<S>(o.path, {.tolerances = {*o.tolerance, *o.tolerance}});
+  });
   // With noise.
   f("ddpm", Defaults{.variance = VarianceType::fixed_small}, []<class S>(Options o) { return Ddpm<S>(*o.variance); });
   f("euler_ancestral", Defaults{.eta = 1.0}, []<class S>(Options o) { return EulerAncestral<S>({.eta = *o.eta}); });
@@ -75,8 +76,8 @@ void for_each_sampler_entry(F&& f) {
   f("edm", Defaults{.churn = 40.0}, []<class S>(Options o) { return EdmStochastic<S>(o.path, {.churn = *o.churn}); });
   f("euler_maruyama", Defaults{}, []<class S>(Options o) { return ReverseStepper<sde::EulerMaruyama<S>>(o.path); });
   f("sra1", Defaults{}, []<class S>(Options o) { return ReverseStepper<sde::Sra1<S>>(o.path); });
-  f("predictor_corrector",
-    Defaults{.eta = 1.0, .signal_to_noise = 0.16, .langevin_rule = sde::LangevinRule::deviation}, []<class S>(Options o) {
+  f("predictor_corrector", Defaults{.eta = 1.0, .signal_to_noise = 0.16, .langevin_rule = sde::LangevinRule::deviation},
+    []<class S>(Options o) {
       return PredictorCorrector(EulerAncestral<S>({.eta = *o.eta}),
                                 {.signal_to_noise = *o.signal_to_noise, .rule = *o.langevin_rule});
     });

@@ -17,10 +17,10 @@ namespace easy_diffusion::diffusion {
 struct SamplerOptions {
   LevelPath path{};             ///< levels between those of the run; not empty for samplers that evaluate there
   std::optional<double> eta{};  ///< share of the posterior's noise
-  std::optional<VarianceType> variance{};   ///< of a step of the discrete chain
-  std::optional<double> churn{};            ///< see `ChurnOptions`
-  std::optional<double> tolerance{};        ///< relative and absolute, of adaptive steps
-  std::optional<double> signal_to_noise{};  ///< of a corrector, see `LangevinOptions`
+  std::optional<VarianceType> variance{};            ///< of a step of the discrete chain
+  std::optional<double> churn{};                     ///< see `ChurnOptions`
+  std::optional<double> tolerance{};                 ///< relative and absolute, of adaptive steps
+  std::optional<double> signal_to_noise{};           ///< of a corrector, see `LangevinOptions`
   std::optional<sde::LangevinRule> langevin_rule{};  ///< of a corrector
 };
 

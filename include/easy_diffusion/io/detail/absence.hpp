@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace easy_diffusion::io::detail {
 
@@ -28,12 +29,17 @@ namespace easy_diffusion::io::detail {
   if (error != ENOTDIR && error != EACCES) return "it cannot be looked for: " + reason;
   // The first part of the path that is no folder, or behind which nothing can be seen.
   std::filesystem::path folder;
+  mode_t before = S_IFDIR;
   for (const auto& part : path) {
     const std::filesystem::path next = folder / part;
-    if (::stat(next.c_str(), &status) != 0)
-      return (error == EACCES ? "the folder '" + (folder.empty() ? "." : folder.string()) + "' may not be entered"
-                              : "'" + folder.string() + "' is a file and no folder");
+    if (::stat(next.c_str(), &status) != 0) {
+      const std::string name = folder.empty() ? "." : folder.string();
+      if (error == ENOTDIR && !S_ISDIR(before)) return "'" + name + "' is a file and no folder";
+      if (error == EACCES && ::access(name.c_str(), X_OK) != 0) return "the folder '" + name + "' may not be entered";
+      break;  // it is behind a symbolic link
+    }
     folder = next;
+    before = status.st_mode;
   }
   return "it cannot be looked for: " + reason;
 }

@@ -15,7 +15,7 @@
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/ops/detail/gather_plan.hpp"
 #include "easy_diffusion/ops/detail/simd.hpp"
-#include "easy_diffusion/ops/weight_store.hpp"
+#include "easy_diffusion/ops/detail/stored_weight.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA::detail {
 
@@ -37,12 +37,6 @@ inline int panel_vectors(std::int64_t column, std::int64_t columns) {
   if (tile_vectors == 4 && left >= 4) return 4;
   return left >= 2 ? 2 : 1;
 }
-
-/// Where element (tap, channel, column) of B lies: `tap * tap_stride + channel * channel_stride + column *
-/// column_stride`.
-struct PanelStrides {
-  std::int64_t tap, channel, column;
-};
 
 /// B[taps][channels][columns], either packed into panels, in which the order is [tap][channel][column of the panel] with
 /// zeros past the last column, or as it lies, where its columns lie side by side and fill whole vectors.
@@ -105,29 +99,6 @@ void turn_matrices(const T* from, std::int64_t taps, std::int64_t channels, std:
                  }
                });
 }
-
-/// A weight, and the store that keeps its layouts, where there is one.
-template <class T>
-struct StoredWeight {
-  const T* data;
-  WeightStore<T>* store = nullptr;
-
-  StoredWeight(const T* weight, WeightStore<T>* layouts = nullptr) : data(weight), store(layouts) {}
-
-  /// What `make()` returns for a product of that many taps, channels and columns, kept where there is a store.
-  template <class Make>
-  [[nodiscard]] SharedTensor<T> laid_out(WeightLayout layout, std::int64_t taps, std::int64_t channels,
-                                         std::int64_t columns, PanelStrides strides, bool flipped, Make&& make) const {
-    if (store == nullptr) return make();
-    return store->get({.kernels = &easy_diffusion::detail::isa_mark,
-                       .weight = data,
-                       .layout = layout,
-                       .flipped = flipped,
-                       .extents = {taps, channels, columns},
-                       .strides = {strides.tap, strides.channel, strides.column}},
-                      make);
-  }
-};
 
 template <class T>
 Tensor<T> pack_panels(const T* b, std::int64_t taps, std::int64_t channels, std::int64_t columns, PanelStrides strides);

@@ -109,8 +109,8 @@ class AdamsBashforth {
 
   /// Integrals over the step of the polynomials that are 1 at one of the known times and 0 at the others: Gauss's
   /// two points are exact for their degree.
-  [[nodiscard]] std::array<double, order> weights(const Step& step) const {
-    std::array<double, order> w{};
+  [[nodiscard]] std::array<double, std::size_t{order}> weights(const Step& step) const {
+    std::array<double, std::size_t{order}> w{};
     constexpr double reach = 0.57735026918962576451;  // 1 / sqrt(3)
     for (const double point : {0.5 * (1 - reach), 0.5 * (1 + reach)}) {
       const double t = point * step.dt;
@@ -124,8 +124,8 @@ class AdamsBashforth {
     return w;
   }
 
-  std::array<S, order> drifts_{};
-  std::array<double, order> times_{};
+  std::array<S, std::size_t{order}> drifts_{};
+  std::array<double, std::size_t{order}> times_{};
   Start start_;
   int known_ = 0;  ///< drifts of earlier steps
   bool given_ = false;
