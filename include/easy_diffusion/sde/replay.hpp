@@ -16,7 +16,8 @@
 
 namespace easy_diffusion::sde {
 
-/// Increments from a list; number i belongs to step i, whatever its dt.
+/// Increments from a list; number i belongs to step i, whatever its dt. Who asks for standard noise, as samplers do, gets
+/// number i as well: the list is then one of standard normal numbers.
 template <State S>
 class GivenIncrements {
  public:
@@ -32,6 +33,7 @@ class GivenIncrements {
   [[nodiscard]] static constexpr bool follows_time() noexcept { return false; }
 
   /// \throw ValueError where the list has no such step
+  void standard_increment(const Step& step, S& z) const { z = at(dw_, "dW", step); }
   void increment(const Step& step, S& dw) const { dw = at(dw_, "dW", step); }
   void increment(const Step& step, S& dw, S& dz) const {
     dw = at(dw_, "dW", step);
