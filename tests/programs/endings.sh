@@ -117,7 +117,7 @@ check "nothing half drawn" test "$(ls -A drawing_stopped | tr '\n' ' ')" = "chec
 if [ -x "$programs/train_ddpm" ] && [ -x "$programs/sample_ddpm" ]; then
   ddpm=("$programs/train_ddpm" "${small[@]}" --steps 1000000 --checkpoint-every 1000000)
   check "a diffusion model" "$programs/train_ddpm" "${small[@]}" --steps 3 --out ddpm
-  start adaptive.log "$programs/sample_ddpm" --checkpoint ddpm/checkpoint.safetensors --sampler rk45 --tolerance 1e-6 --steps 1 \
+  start adaptive.log "$programs/sample_ddpm" --checkpoint ddpm/checkpoint.safetensors --sampler rk45 --tolerance 1e-6 --steps 2 \
     --samples 1 --out adaptive
   wait_for_text evaluations adaptive.log
   interrupted adaptive.log $pid
