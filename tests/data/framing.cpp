@@ -123,7 +123,7 @@ TEST_CASE("framing: refusals", "[data]") {
   CHECK_THAT(refused(picture, {.channels = 2}), ContainsSubstring("channels: expected 1 (grey) or 3"));
   CHECK_THAT(refused(picture, {.max_enlargement = std::numeric_limits<double>::quiet_NaN()}),
              ContainsSubstring("enlargement"));
-  CHECK_THAT(refused(picture, {.size = 17}), ContainsSubstring("grows by at most 2.00 to become 17 x 17, got 8 x 8"));
+  CHECK_THAT(refused(picture, {.size = 17}), ContainsSubstring("grows by at most 2 to become 17 x 17, got 8 x 8"));
   CHECK(framed(picture, {.size = 16}).shape() == Shape{16, 16, 3});
   CHECK(framed(picture, {.size = 17, .max_enlargement = 3}).shape() == Shape{17, 17, 3});
   CHECK_THAT(refused(Tensor<float>({1, 1, 3}), {.size = 32}), ContainsSubstring("got 1 x 1"));

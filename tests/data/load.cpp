@@ -71,7 +71,7 @@ TEST_CASE("load: a file of pictures with captions", "[data]") {
   CHECK(load_dataset(path, of(Split::train)).images.shape() == Shape{2, 4, 4, 3});
   CHECK_THAT(refused(path, of(Split::test)), ContainsSubstring("no pictures to test with"));
   CHECK_THAT(refused(spill(folder / "text", "some text"), of(Split::train)),
-             ContainsSubstring("not a safetensors file"));
+             ContainsSubstring("expected a safetensors file, got a text"));
   CHECK_THAT(refused(folder / "none", of(Split::train)),
              ContainsSubstring((folder / "none").string()) && ContainsSubstring("there is none"));
 }

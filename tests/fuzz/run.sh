@@ -17,7 +17,7 @@ named, or all, on their seeds and what they find to be new. An input may have 40
 
 What ends a target lies in build/fuzz/found/<target>/ afterwards. Mend it, and keep the input under tests/fuzz/seeds/<target>/.
 
-Exit code: 0 nothing was found, 1 something was, 2 wrong option.
+Exit code: 0 nothing was found, 1 something was or a run was interrupted, 2 wrong option.
 END
 }
 
@@ -58,7 +58,12 @@ for target in "${targets[@]}"; do
     -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=1 -artifact_prefix="$found/" \
     "$corpus" "tests/fuzz/seeds/$target" >"$log" 2>&1 || result=$?
   done_runs="$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"
-  say "$target: ${done_runs:-0} runs in $((SECONDS - started)) s: $([ "$result" -eq 0 ] && echo nothing found || echo "FOUND, see $log")"
+  case "$result" in
+    0) said="nothing found" ;;
+    72) said="interrupted, nothing found until then" ;; # libFuzzer's code for a signal from outside
+    *) said="FOUND, see $log" ;;
+  esac
+  say "$target: ${done_runs:-0} runs in $((SECONDS - started)) s: $said"
   [ "$result" -eq 0 ] || broken=$((broken + 1))
 done
 [ "$broken" -eq 0 ]

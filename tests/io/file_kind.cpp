@@ -56,7 +56,7 @@ const std::vector<Wrong>& wrong_files() {
        "\xFD"
        "7zXZ\x00\x00\x04"s,
        "unxz"},
-      {"zstd", "\x28\xB5\x2F\xFD\x24\x05\x29\x00", "unzstd"},
+      {"zstd", "\x28\xB5\x2F\xFD\x24\x05\x29\x00"s, "unzstd"},
       {"tar",
        "weights/" + std::string(249, '\0') +
            "ustar\x00"

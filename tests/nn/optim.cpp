@@ -283,6 +283,13 @@ TEST_CASE("a parameter may be frozen and unfrozen between steps, and keeps its s
     auto resumed = decltype(optimizer)(config);
     resumed.visit_state(model, [&](const std::string& name, Tensor<double>& state, nn::Layout) { state = saved.at(name); });
     resumed.set_steps(optimizer.steps());
+    if constexpr (requires { optimizer.visit_updates(model, [](const nn::Name&, std::int64_t&) {}); }) {
+      std::map<std::string, std::int64_t> updates;
+      optimizer.visit_updates(model, [&](const std::string& name, std::int64_t count) { updates[name] = count; });
+      CHECK(updates.at("weight") == 1);
+      CHECK(updates.at("bias") == 2);
+      resumed.visit_updates(model, [&](const std::string& name, std::int64_t& count) { count = updates.at(name); });
+    }
     model.weight.unfreeze();
     model.weight.grad.fill(0.5);
     nn::Linear<double> other = model;

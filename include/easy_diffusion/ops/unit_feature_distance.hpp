@@ -29,12 +29,16 @@ T row_length(std::int64_t width, const T* row) {
       width, [](Pack<T> v) { return v * v; }, row));
 }
 
-/// x scale_a - y scale_b, written so that equal pixels give exactly zero, and nearly equal ones lose no digits.
+/// x scale_a - y scale_b, written so that equal pixels give exactly zero and nearly equal ones lose no digits: the difference
+/// times the smaller scale, and what the larger has beyond it. (A pixel without features has a scale of 1e10.)
 template <class T>
 struct UnitDifference {
-  Pack<T> scale, more;
-  UnitDifference(T scale_a, T scale_b) : scale(scale_a), more(scale_a - scale_b) {}
-  Pack<T> operator()(Pack<T> x, Pack<T> y) const { return fma(x - y, scale, y * more); }
+  Pack<T> both, more_a, more_b;
+  UnitDifference(T scale_a, T scale_b)
+      : both(std::min(scale_a, scale_b)),
+        more_a(std::max(scale_a - scale_b, T(0))),
+        more_b(std::max(scale_b - scale_a, T(0))) {}
+  Pack<T> operator()(Pack<T> x, Pack<T> y) const { return fma(x - y, both, x * more_a - y * more_b); }
 };
 
 }  // namespace detail

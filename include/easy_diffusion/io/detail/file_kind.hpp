@@ -64,9 +64,10 @@ inline std::string text_kind(std::string_view text) {
   if (starts_with_word(text, "<!doctype html") || starts_with_word(text, "<html"))
     return "a page of HTML" + std::string(again);
   if (starts_with_word(text, "<?xml")) return "a text in XML" + std::string(again);
+  // No text in UTF-8 has a byte from 0xF5 on.
   const bool is_text = std::all_of(text.begin(), text.end(), [](char c) {
     const auto byte = static_cast<unsigned char>(c);
-    return (byte >= 0x20 && byte != 0x7F) || c == '\t' || c == '\r' || c == '\n';
+    return (byte >= 0x20 && byte != 0x7F && byte < 0xF5) || c == '\t' || c == '\r' || c == '\n';
   });
   if (!is_text) return {};
   if (text.starts_with('{') && text.find("\"weight_map\"") != std::string_view::npos)
