@@ -46,7 +46,7 @@ double variance(const X& x) {
 /// Variance of an element after many corrections of samples that begin with the law p of a normal state.
 double corrected_variance(LangevinRule rule, std::int64_t dimensions, double ratio, int corrections, double std = 1,
                           double deviation = 0) {
-  const std::int64_t samples = 60'000 / dimensions;
+  const std::int64_t samples = 16'000 / dimensions;
   const double p = deviation * deviation + std * std;
   X x({samples, dimensions});
   sde::draw_normal(x, std::sqrt(p), {3, streams::initial_state, 0});
@@ -62,11 +62,11 @@ double corrected_variance(LangevinRule rule, std::int64_t dimensions, double rat
 
 TEST_CASE("corrections keep the law they should lead to, in any number of dimensions", "[diffusion][corrector]") {
   for (const std::int64_t dimensions : {1, 2, 8})
-    for (const double ratio : {0.05, 0.16, 0.3}) {
+    for (const double ratio : {0.16, 0.3}) {
       CAPTURE(dimensions, ratio);
       // Some five times what it takes to forget the start.
-      const int corrections = std::min(400, static_cast<int>(std::ceil(2.5 / (ratio * ratio))));
-      const double error = 5 * std::sqrt(2 / 60'000.0);
+      const int corrections = static_cast<int>(std::ceil(2.5 / (ratio * ratio)));
+      const double error = 5 * std::sqrt(2 / 16'000.0);
       // Of a point, whose noise is all there is, 1 / (1 - r^2); of wider data less is left.
       CHECK_THAT(corrected_variance(LangevinRule::deviation, dimensions, ratio, corrections),
                  WithinRel(1 / (1 - ratio * ratio), error));
@@ -78,15 +78,12 @@ TEST_CASE("corrections keep the law they should lead to, in any number of dimens
 
 TEST_CASE("the paper's rule leaves the law that its comment says", "[diffusion][corrector]") {
   // Figures of a standard normal at r = 0.16. In few dimensions the tails are so heavy that a mean over samples says little.
-  CHECK(corrected_variance(LangevinRule::song_2021, 2, 0.16, 200) > 4);
-  CHECK_THAT(corrected_variance(LangevinRule::song_2021, 4, 0.16, 200), WithinAbs(2.57, 0.25));
-  CHECK_THAT(corrected_variance(LangevinRule::song_2021, 8, 0.16, 200), WithinAbs(1.60, 0.05));
-  CHECK_THAT(corrected_variance(LangevinRule::song_2021, 64, 0.16, 200), WithinAbs(1.085, 0.04));
+  CHECK(corrected_variance(LangevinRule::song_2021, 2, 0.16, 100) > 4);
+  CHECK_THAT(corrected_variance(LangevinRule::song_2021, 4, 0.16, 100), WithinAbs(2.57, 0.5));
+  CHECK_THAT(corrected_variance(LangevinRule::song_2021, 8, 0.16, 100), WithinAbs(1.60, 0.12));
+  CHECK_THAT(corrected_variance(LangevinRule::song_2021, 64, 0.16, 100), WithinAbs(1.085, 0.06));
   // Short steps: the density proportional to p^(d / (d + 2)) |x|^2 has in d dimensions a variance of ((d + 2) / d)^2.
-  for (const std::int64_t d : {4, 8}) {
-    const double n = static_cast<double>(d);
-    CHECK_THAT(corrected_variance(LangevinRule::song_2021, d, 0.04, 3000), WithinRel((n + 2) * (n + 2) / (n * n), 0.08));
-  }
+  CHECK_THAT(corrected_variance(LangevinRule::song_2021, 8, 0.05, 1000), WithinRel(100.0 / 64, 0.08));
 }
 
 TEST_CASE("a corrected run has the data's variance, where the paper's rule has many times it", "[diffusion][corrector]") {
@@ -95,7 +92,7 @@ TEST_CASE("a corrected run has the data's variance, where the paper's rule has m
     const Schedule schedule = Schedule::linear();
     for (const NoiseLevels& levels : {karras_levels(20, 0.02, 100), noise_levels(schedule, 100, {.spacing = Spacing::log_snr})}) {
       const auto end = [&](LangevinRule rule, int corrections) {
-        const std::int64_t samples = 20'000 / dimensions;
+        const std::int64_t samples = 6000 / dimensions;
         X x({samples, dimensions});
         sde::draw_normal(x, std::hypot(levels.front().alpha, levels.front().sigma), {1, streams::initial_state, 0});
         PredictorCorrector<EulerAncestral<X>> sampler(EulerAncestral<X>(), {.corrections = corrections, .rule = rule});
@@ -103,7 +100,7 @@ TEST_CASE("a corrected run has the data's variance, where the paper's rule has m
         return variance(x);
       };
       CAPTURE(dimensions, levels.front().alpha);
-      const double error = 5 * std::sqrt(2 / 20'000.0);
+      const double error = 5 * std::sqrt(2 / 6000.0);
       CHECK_THAT(end(LangevinRule::deviation, 1), WithinAbs(1, 0.04 + error));
       CHECK_THAT(end(LangevinRule::deviation, 4), WithinAbs(1, 0.02 + error));
       if (dimensions == 2) CHECK(end(LangevinRule::song_2021, 1) > 3);

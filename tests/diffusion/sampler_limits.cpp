@@ -98,15 +98,15 @@ TEST_CASE("the variance learned of single timesteps is refused under strides", "
 
   // A whole run has the data's variance, and so have strides with a variance that is that of their steps.
   const auto variance = [](auto& sampler, const Learned& model, const NoiseLevels& levels) {
-    V x(4000);
+    V x(1000);
     sde::draw_normal(x, std::sqrt(model.data.variance(levels.front())), {1, streams::initial_state, 0});
     for (double& e : x) e += levels.front().alpha * model.data.mean;
     sample(sampler, model, x, levels, sde::BrownianNoise{1});
     double mean = 0, square = 0;
-    for (const double e : x) mean += e / 4000;
-    for (const double e : x) square += (e - mean) * (e - mean) / 4000;
+    for (const double e : x) mean += e / 1000;
+    for (const double e : x) square += (e - mean) * (e - mean) / 1000;
     return square / (model.data.deviation * model.data.deviation);
   };
-  CHECK_THAT(variance(learned, {schedule, false, {}}, every), WithinAbs(1, 0.12));
-  CHECK_THAT(variance(range, {schedule, true, {}}, noise_levels(schedule, 100)), WithinAbs(1, 0.15));
+  CHECK_THAT(variance(learned, {schedule, false, {}}, every), WithinAbs(1, 0.22));
+  CHECK_THAT(variance(range, {schedule, true, {}}, noise_levels(schedule, 100)), WithinAbs(1, 0.25));
 }

@@ -42,13 +42,14 @@ TEST_CASE("a hundred thousand timesteps work, or say why not", "[diffusion][sche
       CHECK(levels.steps() == n);
       CHECK(levels.front().time == 99'999);
     }
-    std::vector<double> x{1.3, -0.2};
-    Ddim<std::vector<double>> ddim;
-    const GaussianMixture data({{1, {0.3}, 0.2}});
-    const SampleResult result = sample(ddim, data, x, noise_levels(schedule, 100'000), NoNoise());
-    CHECK(result.evaluations == 100'000);
-    for (const double e : x) CHECK(std::abs(e - 0.3) < 1);
   }
+  double x = 1.3;
+  Ddim<double> ddim;
+  const GaussianMixture data({{1, {0.3}, 0.2}});
+  const SampleResult result =
+      sample(ddim, data, x, noise_levels(Schedule::linear(100'000, 1e-6, 2e-4), 100'000), NoNoise());
+  CHECK(result.evaluations == 100'000);
+  CHECK(std::abs(x - 0.3) < 1);
 }
 
 TEST_CASE("betas are those of the reference", "[diffusion][schedule]") {
