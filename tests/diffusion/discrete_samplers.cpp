@@ -249,7 +249,7 @@ TEST_CASE("samplers agree with the chain's own step and end without noise", "[di
     // The last step is the same for any noise, the first is not.
     for (const auto& [run, same] : {std::pair{&last, true}, {&levels, false}}) {
       std::vector<State> ends;
-      for (const std::uint64_t seed : {5, 6}) {
+      for (const std::uint64_t seed : {std::uint64_t{5}, std::uint64_t{6}}) {
         State state = start(1);
         Ddpm<State> sampler(type);
         sample(sampler, denoiser, state, *run, sde::BrownianNoise{seed});
