@@ -111,7 +111,7 @@ TEST_CASE("pictures: what is no picture is refused in one line", "[io]") {
   CHECK_THAT(
       refused("hello"),
       ContainsSubstring(
-          "expected a picture (PNG, JPEG, BMP, GIF, PBM, PGM or PPM), got a file that starts with 68 65 6c 6c 6f"));
+          "expected a picture (PNG, JPEG, BMP, GIF, PBM, PGM or PPM), got a text"));
   CHECK_THAT(refused(std::string("\0\0\x02\0\0\0\0\0\0\0\0\0\1\0\1\0\x18\0", 18)),
              ContainsSubstring("starts with 00 00 02"));
   const std::string good = png(3, 2, 8, 0, std::string("\0abc\0def", 8));

@@ -338,8 +338,10 @@ TEST_CASE("pictures: what stands in a picture's place is named", "[io]") {
                     "ftypavif",
                     12),
         "an AVIF picture");
-  named("<!DOCTYPE html><html>", "an HTML page");
-  named("version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS");
+  named("<!DOCTYPE html><html>", "a page of HTML");
+  named("version https://git-lfs.github.com/spec/v1\n", "a pointer of git LFS");
+  named("%PDF-1.7\n", "a PDF document");
+  named("PK\x03\x04zipped", "a zip archive");
 }
 
 TEST_CASE("pictures: mutated files are read or refused", "[io][fuzz]") {

@@ -63,11 +63,11 @@ inline FolderContents contents_of(const std::filesystem::path& folder) {
       return std::find(std::begin(endings), std::end(endings), ending) != std::end(endings);
     };
     const std::vector<std::byte> start = io::detail::start_of_file(entry->path(), io::detail::picture_start);
-    const io::detail::ForeignKind foreign = io::detail::foreign_kind(start);
+    const std::string_view unread = io::detail::unread_picture(start);
     const bool readable = io::detail::picture_kind(start) != io::detail::PictureKind::none;
-    if (!readable && (foreign.is_picture || is_one_of(other_picture_endings)))
+    if (!readable && (!unread.empty() || is_one_of(other_picture_endings)))
       throw FormatError(entry->path().string() + ": expected " + std::string(io::detail::readable_pictures) + ", got " +
-                        (foreign.name.empty() ? "a picture of another kind" : std::string(foreign.name)));
+                        std::string(unread.empty() ? "a picture of another kind" : unread));
     (readable || is_one_of(picture_endings) ? result.pictures : result.left_out).push_back(name);
   }
   if (error) throw IoError(folder.string() + ": cannot list the folder: " + error.message());
@@ -84,8 +84,8 @@ inline FolderContents contents_of(const std::filesystem::path& folder) {
 /// \throw ValueError for an option out of range
 /// \throw IoError when the folder is missing, or a file or folder cannot be read
 /// \throw FormatError naming the file or folder: empty, damaged, no picture, a kind of picture that is not read, too
-///        large (`PictureOptions::max_bytes`), too small (`PictureOptions::max_enlargement`); a folder without pictures, with pictures beside folders of classes,
-///        with folders in these, or with a name that is not UTF-8
+///        large (`PictureOptions::max_bytes`), too small (`PictureOptions::max_enlargement`); a folder without pictures,
+///        with pictures beside folders of classes, with folders in these, or with a name that is not UTF-8
 [[nodiscard]] inline ImageDataset load_picture_folder(const std::filesystem::path& folder,
                                                       const PictureOptions& options = {}) {
   check(options);

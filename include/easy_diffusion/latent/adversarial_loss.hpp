@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <string>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/tensor.hpp"
@@ -30,10 +29,16 @@ namespace detail {
 inline double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
 inline double logistic(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
 
-/// Mean of f(sign logit) and its gradient times `share`; f(x) gives value and derivative.
+/// Value and derivative of a function.
+struct Point {
+  double value, slope;
+};
+
+/// Mean of f(sign logit) and its gradient times `share`; f(x) gives a `Point`.
 template <class T, class F>
 double mean_of_logits(const Tensor<T>& logits, double sign, double share, Tensor<T>& gradient, F&& f) {
-  if (logits.size() < 1) throw ShapeError("discriminator loss: expected at least one logit, got " + logits.shape().to_string());
+  if (logits.size() < 1)
+    throw ShapeError("discriminator loss: expected at least one logit, got " + logits.shape().to_string());
   gradient = Tensor<T>::uninitialized(logits.shape());
   const double count = static_cast<double>(logits.size());
   double sum = 0;
@@ -53,15 +58,13 @@ double mean_of_logits(const Tensor<T>& logits, double sign, double share, Tensor
 template <class T>
 [[nodiscard]] DiscriminatorLoss<T> discriminator_loss(DiscriminatorLossKind kind, const Tensor<T>& real,
                                                       const Tensor<T>& fake) {
-  struct Point {
-    double value, slope;
-  };
-  const auto f = [kind](double x) -> Point {
+  const auto f = [kind](double x) -> detail::Point {
     if (kind == DiscriminatorLossKind::hinge) return {std::max(0.0, 1 + x), 1 + x > 0 ? 1.0 : 0.0};
     return {detail::softplus(x), detail::logistic(x)};
   };
   DiscriminatorLoss<T> loss;
-  loss.value = detail::mean_of_logits(real, -1, 0.5, loss.dreal, f) + detail::mean_of_logits(fake, 1, 0.5, loss.dfake, f);
+  loss.value =
+      detail::mean_of_logits(real, -1, 0.5, loss.dreal, f) + detail::mean_of_logits(fake, 1, 0.5, loss.dfake, f);
   return loss;
 }
 
@@ -75,21 +78,18 @@ struct GeneratorLoss {
 template <class T>
 [[nodiscard]] GeneratorLoss<T> generator_loss(const Tensor<T>& fake) {
   GeneratorLoss<T> loss;
-  struct Point {
-    double value, slope;
-  };
-  loss.value = detail::mean_of_logits(fake, -1, 1, loss.dfake, [](double x) -> Point { return {x, 1}; });
+  loss.value = detail::mean_of_logits(fake, -1, 1, loss.dfake, [](double x) -> detail::Point { return {x, 1}; });
   return loss;
 }
 
 /// Of the weight that balances a discriminator against the rest of the loss.
 struct AdaptiveWeight {
-  double floor = 1e-4;    ///< added to what divides
-  double ceiling = 1e4;   ///< of the ratio
-  double factor = 0.5;    ///< times the ratio
+  double floor = 1e-4;   ///< added to what divides
+  double ceiling = 1e4;  ///< of the ratio
+  double factor = 0.5;   ///< times the ratio
 
-  /// factor clamp(|dnll| / (|dgenerator| + floor), 0, ceiling): the norms are those of two gradients of the decoder's last
-  /// weight \cite esser_2020_vqgan, so that the discriminator's own scale cancels.
+  /// factor clamp(|dnll| / (|dgenerator| + floor), 0, ceiling): the norms are those of two gradients of the decoder's
+  /// last weight \cite esser_2020_vqgan, so that the discriminator's own scale cancels.
   template <class T>
   [[nodiscard]] double operator()(const Tensor<T>& dnll, const Tensor<T>& dgenerator) const {
     expect_shape("adaptive weight", dnll.shape(), dgenerator.shape());

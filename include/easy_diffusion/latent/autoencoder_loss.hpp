@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,8 +19,8 @@
 
 namespace easy_diffusion::latent {
 
-/// Over what the loss is added up. The two differ by one factor, the number of elements of a picture, which Adam does not
-/// see: the weights keep their meaning, and in means it does not depend on the picture's size.
+/// Over what the loss is added up. The two differ by one factor, the number of elements of a picture, which Adam does
+/// not see: the weights keep their meaning, and in means it does not depend on the picture's size.
 enum class LossReduction {
   means,  ///< of the elements of the pictures
   sums    ///< over the elements of each picture, averaged over the batch: the original's
@@ -35,8 +34,9 @@ struct AutoencoderLossConfig {
   DiscriminatorLossKind discriminator_loss = DiscriminatorLossKind::hinge;
   AdaptiveWeight adaptive{};
   LossReduction reduction = LossReduction::means;
-  bool watch_discriminator = false;  ///< tell its weight and the generator's loss before it takes part too, at the cost of
-                                     ///< its passes; they act on nothing
+  /// Tell the discriminator's weight and the generator's loss before it takes part too, at the cost of its passes; they
+  /// act on nothing.
+  bool watch_discriminator = false;
 };
 
 /// Of one turn of the autoencoder: what a log shows, and the gradients.
@@ -64,8 +64,8 @@ struct DiscriminatorTurn {
 };
 
 /// The original's `LPIPSWithDiscriminator` \cite esser_2020_vqgan \cite rombach_2021_latent:
-/// (|x - r| + perceptual_weight d(x, r)) / exp(logvar) + logvar, + kl_weight KL, + weight (-mean D(r)). The networks that
-/// judge are handed to each turn; only `logvar` lives here, as a parameter that an optimiser can be given.
+/// (|x - r| + perceptual_weight d(x, r)) / exp(logvar) + logvar, + kl_weight KL, + weight (-mean D(r)). The networks
+/// that judge are handed to each turn; only `logvar` lives here, as a parameter that an optimiser can be given.
 template <class T>
 class AutoencoderLoss {
  public:
@@ -82,9 +82,10 @@ class AutoencoderLoss {
   /// \param x,r           pictures and their reconstructions, [N, H, W, C]
   /// \param posterior     of the latent pictures
   /// \param perceptual    a `PerceptualDistance`, or null where nothing perceives
-  /// \param discriminator judges by the batch's statistics; `ctx` receives its pass: `commit` it to move the running ones
-  /// \param last_gradient last_gradient(dr): gradient of the decoder's last weight, for the adaptive weight; called twice,
-  ///                      for one forward pass
+  /// \param discriminator judges by the batch's statistics; `ctx` receives its pass: `commit` it to move the running
+  ///                      ones
+  /// \param last_gradient last_gradient(dr): gradient of the decoder's last weight, for the adaptive weight; called
+  ///                      twice, for one forward pass
   /// \throw ShapeError where shapes do not fit
   template <class Perceptual, class LastGradient>
   AutoencoderTurn<T> autoencoder_turn(const Tensor<T>& x, const Tensor<T>& r, const DiagonalGaussian<T>& posterior,
@@ -134,8 +135,8 @@ class AutoencoderLoss {
     return turn;
   }
 
-  /// The discriminator's turn: real and fake pictures go through it one after the other, each by its own statistics, which
-  /// the running ones take in. Adds to its gradients.
+  /// The discriminator's turn: real and fake pictures go through it one after the other, each by its own statistics,
+  /// which the running ones take in. Adds to its gradients.
   /// \param x,r pictures and reconstructions, [N, H, W, C]
   /// \return its loss, 0 before it takes part
   /// \throw ShapeError where pictures do not fit the discriminator

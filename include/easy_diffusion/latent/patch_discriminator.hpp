@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "easy_diffusion/core/error.hpp"
@@ -25,11 +26,11 @@ struct PatchDiscriminatorConfig {
   std::int64_t layers = 3;     ///< convolutions that halve
 };
 
-/// PatchGAN \cite isola_2016_pix2pix: 4x4 convolutions, BatchNorm and LeakyReLU, and a logit for every patch. Three layers
-/// see patches of 70 x 70 pixels. Names are those of `taming-transformers`: `main.0.weight`, ...
+/// PatchGAN \cite isola_2016_pix2pix: 4x4 convolutions, BatchNorm and LeakyReLU, and a logit for every patch. Three
+/// layers see patches of 70 x 70 pixels. Names are those of `taming-transformers`: `main.0.weight`, ...
 ///
-/// In training a batch is normalised by its own statistics; running ones take them in by `commit`, which a pass that only
-/// asks for the gradient of its pictures leaves out.
+/// In training a batch is normalised by its own statistics; running ones take them in by `commit`, which a pass that
+/// only asks for the gradient of its pictures leaves out.
 template <class T>
 class PatchDiscriminator {
  public:

@@ -22,9 +22,9 @@ struct Vgg16TrunkConfig {
   std::array<std::int64_t, 5> widths{64, 128, 256, 512, 512};  ///< channels of each slice
 };
 
-/// VGG16 \cite simonyan_2014_vgg up to its last activation, cut behind relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3, on
-/// pictures from -1 to 1 in red, green and blue that a fixed shift and scale brings to what the published weights were
-/// trained on. Nothing in it is trained. Names are those of LPIPS: `scaling_layer.shift`, `net.slice1.0.weight`, ...
+/// VGG16 \cite simonyan_2014_vgg up to its last activation, cut behind relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3,
+/// on pictures from -1 to 1 in red, green and blue that a fixed shift and scale brings to what the published weights
+/// were trained on. Nothing in it is trained. Names are those of LPIPS: `scaling_layer.shift`, `net.slice1.0.weight`, ...
 template <class T>
 class Vgg16Trunk {
  public:

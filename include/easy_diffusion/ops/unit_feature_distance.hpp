@@ -5,15 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <string>
 #include <type_traits>
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/core/parallel.hpp"
 #include "easy_diffusion/core/tensor.hpp"
 #include "easy_diffusion/core/view.hpp"
-#include "easy_diffusion/ops/detail/simd.hpp"
 #include "easy_diffusion/ops/detail/rows.hpp"
+#include "easy_diffusion/ops/detail/simd.hpp"
 
 namespace easy_diffusion::ops::inline EASY_DIFFUSION_ISA {
 
@@ -29,8 +28,20 @@ T row_length(std::int64_t width, const T* row) {
       width, [](Pack<T> v) { return v * v; }, row));
 }
 
-/// x scale_a - y scale_b, written so that equal pixels give exactly zero and nearly equal ones lose no digits: the difference
-/// times the smaller scale, and what the larger has beyond it. (A pixel without features has a scale of 1e10.)
+/// \return pixels of a picture \throw ShapeError where shapes do not fit, or a picture has no pixel or channel
+template <class T>
+std::int64_t check_unit_features(TensorView<const T> f, TensorView<const T> g, TensorView<const T> weight) {
+  expect_rank("unit_feature_distance", 4, "[N, H, W, C]", f.shape());
+  expect_shape("unit_feature_distance", f.shape(), g.shape());
+  if (weight) expect_shape("unit_feature_distance weight", Shape{f.extent(3)}, weight.shape());
+  const std::int64_t pixels = f.extent(1) * f.extent(2);
+  if (pixels < 1 || f.extent(3) < 1)
+    throw ShapeError("unit_feature_distance: expected at least one pixel and channel, got " + f.shape().to_string());
+  return pixels;
+}
+
+/// x scale_a - y scale_b, written so that equal pixels give exactly zero and nearly equal ones lose no digits: the
+/// difference times the smaller scale, and what the larger has beyond it. (A pixel without features has a scale of 1e10.)
 template <class T>
 struct UnitDifference {
   Pack<T> both, more_a, more_b;
@@ -43,8 +54,8 @@ struct UnitDifference {
 
 }  // namespace detail
 
-/// distance[n] += mean over pixels of sum_c weight[c] (f / (|f| + 1e-10) - g / (|g| + 1e-10))^2, |f| being the length of a
-/// pixel's features \cite zhang_2018_lpips.
+/// distance[n] += mean over pixels of sum_c weight[c] (f / (|f| + 1e-10) - g / (|g| + 1e-10))^2, |f| being the length of
+/// a pixel's features \cite zhang_2018_lpips.
 /// \param f,g      [N, H, W, C]
 /// \param weight   [C]; empty: ones
 /// \param[in,out] distance [N]
@@ -54,14 +65,9 @@ void unit_feature_distance_forward(TensorView<const T> f, TensorView<const std::
                                    TensorView<const std::type_identity_t<T>> weight,
                                    TensorView<std::type_identity_t<T>> distance) {
   using P = detail::Pack<T>;
-  expect_rank("unit_feature_distance", 4, "[N, H, W, C]", f.shape());
-  expect_shape("unit_feature_distance", f.shape(), g.shape());
+  const std::int64_t pixels = detail::check_unit_features<T>(f, g, weight);
   const std::int64_t width = f.extent(3);
-  const std::int64_t pixels = f.extent(1) * f.extent(2);
-  if (weight) expect_shape("unit_feature_distance weight", Shape{width}, weight.shape());
   expect_shape("unit_feature_distance output", Shape{f.extent(0)}, distance.shape());
-  if (pixels < 1 || width < 1)
-    throw ShapeError("unit_feature_distance: expected at least one pixel and channel, got " + f.shape().to_string());
   const detail::Rows rows("unit_feature_distance", f.shape());
   // A number a pixel, then summed in the order of memory: the same bits for any number of threads.
   Tensor<T> parts = Tensor<T>::uninitialized(Shape{rows.count});
@@ -101,11 +107,8 @@ void unit_feature_distance_backward(TensorView<const T> f, TensorView<const std:
                                     TensorView<const std::type_identity_t<T>> ddistance,
                                     TensorView<std::type_identity_t<T>> df) {
   using P = detail::Pack<T>;
-  expect_rank("unit_feature_distance", 4, "[N, H, W, C]", f.shape());
-  expect_shape("unit_feature_distance", f.shape(), g.shape());
+  const std::int64_t pixels = detail::check_unit_features<T>(f, g, weight);
   const std::int64_t width = f.extent(3);
-  const std::int64_t pixels = f.extent(1) * f.extent(2);
-  if (weight) expect_shape("unit_feature_distance weight", Shape{width}, weight.shape());
   expect_shape("unit_feature_distance output gradient", Shape{f.extent(0)}, ddistance.shape());
   expect_shape("unit_feature_distance input gradient", f.shape(), df.shape());
   const detail::Rows rows("unit_feature_distance", f.shape());

@@ -16,6 +16,7 @@
 
 #include "easy_diffusion/core/error.hpp"
 #include "easy_diffusion/io/detail/decoded_picture.hpp"
+#include "easy_diffusion/io/detail/file_kind.hpp"
 #include "easy_diffusion/io/detail/pnm.hpp"
 #include "easy_diffusion/io/detail/stb.hpp"
 
@@ -57,54 +58,41 @@ inline PictureKind picture_kind(std::span<const std::byte> bytes) {
   return PictureKind::none;
 }
 
-/// What else a file is that stands where a picture should, or nothing. `is_picture`: of a kind that is not read.
-struct ForeignKind {
-  std::string_view name;
-  bool is_picture = false;
-};
-
-inline ForeignKind foreign_kind(std::span<const std::byte> bytes) {
+/// The kind of a picture that is not read here, or nothing.
+inline std::string_view unread_picture(std::span<const std::byte> bytes) {
   using std::string_view_literals::operator""sv;
   struct Known {
     std::size_t at;
     std::string_view start;
-    ForeignKind kind;
+    std::string_view kind;
   };
   static constexpr Known all[] = {
-      {8, "WEBP"sv, {"a WebP picture", true}},
-      {0, "II*\0"sv, {"a TIFF picture", true}},
-      {0, "MM\0*"sv, {"a TIFF picture", true}},
-      {4, "ftypavi"sv, {"an AVIF picture", true}},
-      {4, "ftyphei"sv, {"a HEIC picture", true}},
-      {4, "ftypmif1"sv, {"a HEIF picture", true}},
-      {0, "\xFF\x0A"sv, {"a JPEG XL picture", true}},
-      {4, "JXL \r\n"sv, {"a JPEG XL picture", true}},
-      {4, "jP  \r\n"sv, {"a JPEG 2000 picture", true}},
-      {0, "8BPS"sv, {"a Photoshop picture", true}},
-      {0, "P7\n"sv, {"a PAM picture", true}},
-      {0, "PF\n"sv, {"a PFM picture", true}},
-      {0, "Pf\n"sv, {"a PFM picture", true}},
-      {0, "<svg"sv, {"an SVG drawing", true}},
-      {0, "<?xml"sv, {"an XML document"}},
-      {0, "<!DOCTYPE"sv, {"an HTML page"}},
-      {0, "<!doctype"sv, {"an HTML page"}},
-      {0, "<html"sv, {"an HTML page"}},
-      {0, "version https://git-lfs"sv, {"a pointer of Git LFS (git lfs pull fetches the file)"}},
-      {0, "%PDF"sv, {"a PDF document"}},
+      {8, "WEBP"sv, "a WebP picture"},
+      {0, "II*\0"sv, "a TIFF picture"},
+      {0, "MM\0*"sv, "a TIFF picture"},
+      {4, "ftypavi"sv, "an AVIF picture"},
+      {4, "ftyphei"sv, "a HEIC picture"},
+      {4, "ftypmif1"sv, "a HEIF picture"},
+      {0, "\xFF\x0A"sv, "a JPEG XL picture"},
+      {4, "JXL \r\n"sv, "a JPEG XL picture"},
+      {4, "jP  \r\n"sv, "a JPEG 2000 picture"},
+      {0, "8BPS"sv, "a Photoshop picture"},
+      {0, "P7\n"sv, "a PAM picture"},
+      {0, "PF\n"sv, "a PFM picture"},
+      {0, "Pf\n"sv, "a PFM picture"},
+      {0, "<svg"sv, "an SVG drawing"},
   };
   const std::string_view text = as_text(bytes);
   for (const Known& known : all)
-    if (text.size() >= known.at + known.start.size() && text.substr(known.at).starts_with(known.start))
-      return known.kind;
+    if (text.size() >= known.at + known.start.size() && text.substr(known.at).starts_with(known.start)) return known.kind;
   return {};
 }
 
 /// \throw FormatError saying what was expected and what the file is instead
 [[noreturn]] inline void throw_no_picture(std::span<const std::byte> bytes, const std::string& file) {
   const std::string expected = file + ": expected a picture (" + std::string(readable_pictures) + "), got ";
-  if (bytes.empty()) throw FormatError(expected + "an empty file");
-  if (const ForeignKind foreign = foreign_kind(bytes); !foreign.name.empty())
-    throw FormatError(expected + std::string(foreign.name));
+  if (const std::string_view kind = unread_picture(bytes); !kind.empty()) throw FormatError(expected + std::string(kind));
+  if (const std::string kind = known_kind(bytes); !kind.empty()) throw FormatError(expected + kind);
   std::string start;
   for (const std::byte byte : bytes.first(std::min<std::size_t>(bytes.size(), 8))) {
     char two[4];
