@@ -15,6 +15,7 @@
 #include "easy_diffusion/nn/models/unet.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
 #include "easy_diffusion/nn/state_dict.hpp"
+#include "easy_diffusion/nn/visitor_ref.hpp"
 #include "support/catch.hpp"
 #include "support/layers.hpp"
 #include "support/paths.hpp"
@@ -192,6 +193,24 @@ TEST_CASE("freezing, unfreezing and zeroing reach what is trained", "[nn][parame
 }
 
 }  // namespace
+
+TEST_CASE("a visitor behind a reference meets the same as the visitor itself", "[nn][parameters]") {
+  nn::Linear<double> layer(3, 2);
+  std::vector<std::string> direct, referred;
+  nn::for_each_parameter(std::as_const(layer), [&](const std::string& name, const auto& parameter, const nn::Entry& entry) {
+    direct.push_back(name + parameter.value.shape().to_string() + std::to_string(static_cast<int>(entry.layout)));
+  });
+  const auto note = [&](const std::string& name, const auto& parameter, nn::Entry entry) {
+    referred.push_back(name + parameter.value.shape().to_string() + std::to_string(static_cast<int>(entry.layout)));
+  };
+  nn::Linear<double>::visit(std::as_const(layer), nn::VisitorRef<const nn::Parameter<double>>(note), nn::Name());
+  CHECK(direct.size() == 2);
+  CHECK(referred == direct);
+  auto change = [n = 0](const nn::Name&, auto& parameter, const nn::Entry&) mutable { parameter.value[0] = ++n; };
+  nn::Linear<double>::visit(layer, nn::VisitorRef<nn::Parameter<double>>(change), nn::Name());
+  CHECK(layer.weight.value[0] == 1);
+  CHECK(layer.bias.value[0] == 2);
+}
 
 TEST_CASE("a name is built in place and says when it is too long", "[nn][parameters]") {
   const nn::Name prefix = nn::Name("down.") + std::to_string(3) + ".";
