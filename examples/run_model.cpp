@@ -25,6 +25,7 @@
 #include "easy_diffusion/zoo/describe.hpp"
 #include "easy_diffusion/zoo/model.hpp"
 #include "easy_diffusion/zoo/weights.hpp"
+#include "support/exchange.hpp"
 #include "support/options.hpp"
 #include "support/table.hpp"
 
@@ -55,6 +56,18 @@ nlohmann::json read_settings(const Options& options) {
   }
   const ed::io::detail::MappedFile file(options.config);
   return ed::io::parse_json({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()}, options.config);
+}
+
+/// The key "training" of a SimpleAutoEncoder's settings, which is taken out: batch statistics, which the running ones take in.
+bool take_training(nlohmann::json& settings) {
+  if (!settings.is_object() || settings.value("architecture", nlohmann::json()) != "SimpleAutoEncoder" ||
+      !settings.contains("training"))
+    return false;
+  const nlohmann::json training = settings["training"];
+  if (!training.is_boolean())
+    throw ed::FormatError("SimpleAutoEncoder: \"training\": expected true or false, got " + ed::io::shown(training));
+  settings.erase("training");
+  return training.get<bool>();
 }
 
 template <class T>
@@ -119,7 +132,28 @@ void expect_names(const ed::io::SafetensorsFile& file, bool time, bool grad) {
 }
 
 template <class T>
-void run(const Options& options, const nlohmann::json& settings) {
+void write(const Options& options, const ex::NamedResults<T>& results) {
+  std::vector<ed::io::SafetensorsEntry> entries;
+  for (const auto& result : results) entries.emplace_back(result.name, result.value);
+  ed::io::write_safetensors(options.outputs, entries);
+  std::printf("%s: %zu tensors\n", ex::printable(options.outputs).c_str(), entries.size());
+}
+
+/// Whether the settings are of a part that is no network of the zoo. They may be anything.
+bool is_part(const nlohmann::json& settings) {
+  return settings.is_object() && settings.contains("architecture") && settings["architecture"].is_string() &&
+         ex::exchange_parts<float>().contains(settings["architecture"].get<std::string>());
+}
+
+template <class T>
+void run(const Options& options, nlohmann::json settings) {
+  if (is_part(settings)) {
+    const auto part = ex::exchange_parts<T>().at(settings["architecture"].get<std::string>());
+    write<T>(options, part(settings, {ed::io::SafetensorsFile::open(options.weights),
+                                      ed::io::SafetensorsFile::open(options.inputs), options.grad}));
+    return;
+  }
+  const bool training = take_training(settings);
   const ed::zoo::NetworkConfig config = ed::zoo::read_settings(settings);
   ed::zoo::Model<T> model(config);
   load(model, options.weights);
@@ -133,21 +167,22 @@ void run(const Options& options, const nlohmann::json& settings) {
   const auto condition = read_condition<T>(file, ed::zoo::condition_of(config).kind);
 
   typename ed::zoo::Model<T>::Context ctx;
-  std::vector<ed::nn::NamedTensor<T>> results;
-  results.push_back({"output", ed::zoo::channels_first(model.forward(x, t, condition, options.grad ? &ctx : nullptr))});
+  ctx.mode.training = training;
+  ex::NamedResults<T> results;
+  const bool context = options.grad || training;
+  results.push_back({"output", ed::zoo::channels_first(model.forward(x, t, condition, context ? &ctx : nullptr))});
   if (options.grad) {
     auto gradients = model.backward(ed::zoo::channels_last(file.read<T>("grad_output", finite)), ctx);
     results.push_back({"grad_input.x", ed::zoo::channels_first(gradients.dx)});
     if (!gradients.dcondition.empty())
       results.push_back({"grad_input.y", std::move(gradients.dcondition).reshaped(file.shape("y"))});
-    ed::nn::for_each_trained(model, [&](const std::string& name, const auto& parameter, const ed::nn::Entry& entry) {
-      results.push_back({"grad." + name, ed::nn::to_pytorch(parameter.grad, entry.layout)});
-    });
+    ex::put_gradients(results, model);
   }
-  std::vector<ed::io::SafetensorsEntry> entries;
-  for (const auto& result : results) entries.emplace_back(result.name, result.value);
-  ed::io::write_safetensors(options.outputs, entries);
-  std::printf("%s: %zu tensors\n", ex::printable(options.outputs).c_str(), entries.size());
+  if (training) {
+    model.commit(ctx);
+    ex::put_statistics(results, model);
+  }
+  write(options, results);
 }
 
 std::string megabytes(std::uint64_t bytes) {
@@ -163,7 +198,9 @@ std::string in_millions(double value) {
   return text;
 }
 
-void describe(const Options& options, const nlohmann::json& settings) {
+void describe(const Options& options, nlohmann::json settings) {
+  if (is_part(settings)) throw ed::ValueError("--describe: expected a network of the zoo, got " + ed::io::shown(settings["architecture"]));
+  take_training(settings);
   const ed::zoo::NetworkConfig config = ed::zoo::read_settings(settings);
   const auto [kind, inputs, unused_width] = ed::zoo::condition_of(config);
   const std::int64_t side = options.size > 0 ? options.size : ed::zoo::usual_size(config);
@@ -236,7 +273,9 @@ void program(ex::CommandLine& line) {
       "Runs a network on tensors from a file: output, and with --grad the gradients of sum(grad_output * output).\n"
       "Files are safetensors in PyTorch's layouts. Inputs: x [N, C, H, W], t [N], y where there is a condition (class\n"
       "numbers [N], or embeddings [N, L, D]), grad_output. Outputs: output, grad_input.x, grad_input.y,\n"
-      "grad.<parameter>.");
+      "grad.<parameter>. A config.json may also name lpips_vgg (x, target), patchgan (\"mode\": \"training\" for batch\n"
+      "statistics, written as after.*) or ldm_autoencoder_kl (x, noise): what autoencoders are trained by, and Stable\n"
+      "Diffusion's.");
   line.add("--config", options.config,
            "JSON file: \"architecture\" and its keyword arguments; left out: that of the checkpoint in --weights");
   line.add("--weights", options.weights, "weights named as PyTorch's state_dict, or a checkpoint (averaged weights)");

@@ -9,6 +9,7 @@
 #include "easy_diffusion/io/safetensors.hpp"
 #include "easy_diffusion/latent/autoencoder_kl.hpp"
 #include "easy_diffusion/latent/simple_autoencoder.hpp"
+#include "easy_diffusion/nn/optim/clip.hpp"
 #include "support/catch.hpp"
 #include "support/drawn.hpp"
 #include "support/gradient_check.hpp"
@@ -189,6 +190,41 @@ TEST_CASE("a divergence's gradient joins in", "[latent][gradients]") {
       Entries::every);
   INFO(report);
   CHECK(report.passed());
+}
+
+TEST_CASE("the gradient of the last weight alone is that of a whole backward pass, and touches nothing", "[latent][gradients]") {
+  const auto check = [](auto& model, auto& ctx, const std::string& last, const Shape& pictures) {
+    draw_state(model);
+    nn::zero_gradients(model);
+    const Tensor<double> y = model.forward(random_tensor<double>(pictures, 1), &ctx);
+    const Tensor<double> dy = random_tensor<double>(y.shape(), 2);
+    const Tensor<double> got = model.last_gradient(dy, ctx);
+    CHECK(nn::gradient_norm(model) == 0);
+    static_cast<void>(model.backward(dy, ctx));
+    int found = 0;
+    nn::for_each_parameter(model, [&](const std::string& name, auto& parameter, const nn::Entry&) {
+      if (name != last) return;
+      ++found;
+      CHECK(same_bits(got, parameter.grad));
+    });
+    CHECK(found == 1);
+  };
+  for (const bool checkpoint : {false, true}) {
+    latent::AutoEncoderKLConfig config;
+    config.channels = 4;
+    config.factors = {1, 2};
+    config.blocks = 1;
+    config.groups = 2;
+    config.checkpoint = checkpoint;
+    latent::AutoEncoderKL<double> model(config);
+    latent::AutoEncoderKL<double>::Context ctx;
+    check(model, ctx, "decoder.conv_out.weight", Shape{2, 4, 6, 3});
+    CHECK_THROWS_AS(model.last_gradient(Tensor<double>(Shape{2, 4, 6, 3}), {}), ValueError);
+  }
+  latent::SimpleAutoEncoder<double> simple({2, {3, 4, 5}});
+  latent::SimpleAutoEncoder<double>::Context ctx;
+  ctx.mode.training = true;
+  check(simple, ctx, "decoder.6.weight", Shape{2, 12, 10, 2});
 }
 
 TEST_CASE("autoencoder checkpoints change no bit and keep less", "[latent][memory]") {

@@ -50,6 +50,18 @@ TEST_CASE("a sample is a function of its noise address, and of its place alone",
   CHECK(z[i] == Approx(want).epsilon(1e-6));
 }
 
+TEST_CASE("a sample of given noise is that of the noise's address", "[latent][gaussian]") {
+  const latent::DiagonalGaussian<double> posterior(random_tensor<double>(Shape{2, 3, 2, 4}, 1));
+  const NoiseAddress address{3, streams::user, 1};
+  Tensor<double> noise(posterior.shape());
+  fill_normal(noise.span(), address);
+  const Tensor<double> dz = random_tensor<double>(posterior.shape(), 2);
+  CHECK(same_bits(posterior.sample(noise), posterior.sample(address)));
+  CHECK(same_bits(posterior.sample_backward(dz, noise), posterior.sample_backward(dz, address)));
+  CHECK_THROWS_AS(posterior.sample(Tensor<double>(Shape{2, 3, 2, 4})), ShapeError);
+  CHECK_THROWS_AS(posterior.sample_backward(dz, Tensor<double>(Shape{1, 3, 2, 2})), ShapeError);
+}
+
 TEST_CASE("the moments of many samples are those asked for", "[latent][gaussian]") {
   Tensor<double> moments(Shape{1, 100, 100, 2});
   for (std::int64_t i = 0; i < 10000; ++i) {

@@ -121,6 +121,8 @@ TEST_CASE("parts of the residual models have the right gradients", "[nn][gradien
     check(nn::Downsample<double>(3, convolve), "downsample", Inputs<1>{picture(2, 5, 4, 3, 1)},
           Inputs<1>{picture(1, 2, 2, 3, 2)});
   }
+  check(nn::Downsample<double>(3, true, nn::DownsamplePadding::corner), "downsample, corner",
+        Inputs<1>{picture(2, 6, 5, 3, 1)}, Inputs<1>{picture(1, 2, 2, 3, 2)});
   check(nn::SinusoidalEmbedding<double>(7), "sinusoidal", Inputs<1>{random_tensor<double>(Shape{3}, 1)},
         Inputs<1>{random_tensor<double>(Shape{1}, 2)});
   for (const nn::Resample resample : {nn::Resample::none, nn::Resample::up, nn::Resample::down}) {

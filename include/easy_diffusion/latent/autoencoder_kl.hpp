@@ -17,6 +17,7 @@
 #include "easy_diffusion/latent/layer_chain.hpp"
 #include "easy_diffusion/nn/accumulate.hpp"
 #include "easy_diffusion/nn/conv2d.hpp"
+#include "easy_diffusion/nn/downsample.hpp"
 #include "easy_diffusion/nn/mode.hpp"
 #include "easy_diffusion/nn/name.hpp"
 #include "easy_diffusion/nn/parameter.hpp"
@@ -40,6 +41,7 @@ struct AutoEncoderKLConfig {
   double dropout = 0;
   std::int64_t groups = 32;        ///< of every GroupNorm
   bool resample_convolved = true;  ///< halving and doubling by convolution, not by means and repeated pixels
+  nn::DownsamplePadding halving = nn::DownsamplePadding::around;  ///< of the convolutions that halve; corner: Stable Diffusion's
   bool checkpoint = false;  ///< keep each layer's input alone and compute the rest again in backward: less memory
 };
 
@@ -106,6 +108,12 @@ class AutoEncoderKL {
     return post_quant_.backward(decoder_.backward(dy, ctx.decoder), ctx.post_quant);
   }
 
+  /// Gradient of `decoder.conv_out.weight` alone, as the adaptive weight of a discriminator asks for; parameters keep theirs.
+  /// \param dy [N, h scale, w scale, out_channels] \return [3, 3, channels, out_channels]
+  [[nodiscard]] Tensor<T> last_gradient(const Tensor<T>& dy, const Context& ctx) const {
+    return decoder_.last_gradient(dy, ctx.decoder);
+  }
+
   /// \param dmoments [N, h, w, 2 embed_dim] \return dx, [N, H, W, C]
   Tensor<T> encode_backward(const Tensor<T>& dmoments, const Context& ctx) {
     return encoder_.backward(quant_.backward(dmoments, ctx.quant), ctx.encoder);
@@ -140,6 +148,8 @@ class AutoEncoderKL {
     for (const std::int64_t number : {config_.picture_channels, config_.out_channels, config_.channels,
                                       config_.latent_channels, config_.embed_dim, config_.resolution})
       if (number < 1) reject("expected channels and a resolution above 0, got " + std::to_string(number));
+    if (config_.halving == nn::DownsamplePadding::corner && !config_.resample_convolved)
+      reject("zeros in the corner are of a halving by convolution");
     for (const std::int64_t factor : config_.factors)
       if (factor < 1) reject("expected factors above 0, got " + std::to_string(factor));
   }
@@ -188,7 +198,7 @@ class AutoEncoderKL {
       add_level(encoder_, name, place, config_.blocks, channels, out, config_.resolution >> level);
       channels = out;
       if (level + 1 < levels)
-        encoder_.add(name + ".downsample", place + 2, nn::Downsample<T>(channels, config_.resample_convolved));
+        encoder_.add(name + ".downsample", place + 2, nn::Downsample<T>(channels, config_.resample_convolved, config_.halving));
     }
     add_middle(encoder_, behind, channels);
     add_end(encoder_, behind + 1, channels, 2 * config_.latent_channels);

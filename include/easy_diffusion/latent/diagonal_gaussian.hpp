@@ -56,6 +56,15 @@ class DiagonalGaussian {
     return z;
   }
 
+  /// mean + deviation noise. \param noise [N, H, W, C] \return the same shape
+  /// \throw ShapeError where the noise has another one
+  [[nodiscard]] Tensor<T> sample(const Tensor<T>& noise) const {
+    expect_shape("DiagonalGaussian noise", shape(), noise.shape());
+    Tensor<T> z = Tensor<T>::uninitialized(shape());
+    for_each([&](std::int64_t i, T mean, T log_variance) { z[i] = mean + std::exp(T(0.5) * log_variance) * noise[i]; });
+    return z;
+  }
+
   /// Gradient of `mode`. \param dz [N, H, W, C] \return of the moments, [N, H, W, 2 C]
   [[nodiscard]] Tensor<T> mode_backward(const Tensor<T>& dz) const {
     expect_shape("DiagonalGaussian gradient", shape(), dz.shape());
@@ -65,11 +74,15 @@ class DiagonalGaussian {
   /// Gradient of `sample` with the same noise. \param dz [N, H, W, C] \return of the moments, [N, H, W, 2 C]
   [[nodiscard]] Tensor<T> sample_backward(const Tensor<T>& dz, const NoiseAddress& noise,
                                           std::uint64_t first = 0) const {
-    expect_shape("DiagonalGaussian gradient", shape(), dz.shape());
     Tensor<T> n = Tensor<T>::uninitialized(shape());
     fill_normal(n.span(), noise, first);
+    return sample_backward(dz, n);
+  }
+  [[nodiscard]] Tensor<T> sample_backward(const Tensor<T>& dz, const Tensor<T>& noise) const {
+    expect_shape("DiagonalGaussian gradient", shape(), dz.shape());
+    expect_shape("DiagonalGaussian noise", shape(), noise.shape());
     return gradient([&](std::int64_t i, T, T log_variance) {
-      return std::pair{dz[i], dz[i] * n[i] * T(0.5) * std::exp(T(0.5) * log_variance)};
+      return std::pair{dz[i], dz[i] * noise[i] * T(0.5) * std::exp(T(0.5) * log_variance)};
     });
   }
 

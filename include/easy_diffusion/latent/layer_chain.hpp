@@ -89,6 +89,25 @@ class LayerChain {
     return std::move(dh).owned();
   }
 
+  /// Gradient of the last layer's weight alone, where that is a convolution; nothing is added to anything.
+  /// \param dy the shape of the result \return the shape of the weight
+  /// \throw ValueError for another layer, and for a context of no forward pass
+  [[nodiscard]] Tensor<T> last_gradient(const Tensor<T>& dy, const Context& ctx) const {
+    nn::expect_context("LayerChain", ctx.layers.size() == items_.size() && ctx.inputs.size() == items_.size());
+    const auto* last = items_.empty() ? nullptr : std::get_if<nn::Conv2d<T>>(&items_.back().layer);
+    if (last == nullptr) throw ValueError("LayerChain: expected a convolution at its end");
+    typename Kinds::Context again;
+    if (ctx.checkpoint) static_cast<void>(run(items_.size() - 1, *ctx.inputs.back(), &ctx, &again));
+    auto kept = Kinds::template kept_of<nn::Conv2d<T>>("LayerChain", ctx.checkpoint ? again : ctx.layers.back());
+    kept.input_gradient = false;
+    nn::Conv2d<T> probe = *last;
+    probe.weight.unfreeze();
+    probe.weight.grad.fill(0);
+    probe.bias.freeze();
+    static_cast<void>(probe.backward(dy, kept));
+    return std::move(probe.weight.grad);
+  }
+
   template <class Self, class V>
   static void visit(Self& self, V&& v, const nn::Name& prefix) {
     for (const std::size_t i : self.order_)

@@ -102,6 +102,17 @@ class SimpleAutoEncoder {
     return dh;
   }
 
+  /// Gradient of the last weight (`decoder.6.weight`) alone, as the adaptive weight of a discriminator asks for; parameters keep
+  /// theirs. \param dy [N, H, W, C] \return the shape of the weight
+  [[nodiscard]] Tensor<T> last_gradient(const Tensor<T>& dy, const Context& ctx) const {
+    nn::ConvTranspose2d<T> probe = transposed_[2];
+    probe.weight.unfreeze();
+    probe.weight.grad.fill(0);
+    probe.bias.freeze();
+    static_cast<void>(probe.backward(nn::Sigmoid<T>().backward(dy, ctx.sigmoid), ctx.transposed[2]));
+    return std::move(probe.weight.grad);
+  }
+
   /// Takes a training pass's statistics into the running ones.
   void commit(const Context& ctx) {
     for (std::size_t i = 0; i < 5; ++i) norm_[i].commit(ctx.norm[i]);

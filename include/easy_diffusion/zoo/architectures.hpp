@@ -19,6 +19,7 @@
 #include "easy_diffusion/io/json.hpp"
 #include "easy_diffusion/latent/autoencoder_kl.hpp"
 #include "easy_diffusion/latent/simple_autoencoder.hpp"
+#include "easy_diffusion/nn/downsample.hpp"
 #include "easy_diffusion/nn/condition_embedding.hpp"
 #include "easy_diffusion/nn/models/res_unet_config.hpp"
 #include "easy_diffusion/nn/models/unet_config.hpp"
@@ -139,7 +140,7 @@ inline NetworkConfig read_simple_autoencoder(Keywords& keywords) {
   return config;
 }
 
-/// `ddconfig` stands for both of the original's, which must fit each other in any case.
+/// `ddconfig` stands for both of the original's, which must fit each other in any case. `halving` is this library's.
 inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
   latent::AutoEncoderKLConfig config;
   config.embed_dim = keywords.whole("embed_dim", config.embed_dim);
@@ -164,6 +165,8 @@ inline NetworkConfig read_autoencoder_kl(Keywords& keywords) {
   coder.only("tanh_out", false, "the result is not squashed");
   coder.finish();
   config.checkpoint = keywords.flag("checkpoint", false);
+  if (keywords.text("halving", "around", {"around", "corner"}) == "corner")
+    config.halving = nn::DownsamplePadding::corner;
   return config;
 }
 
